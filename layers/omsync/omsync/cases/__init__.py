@@ -1,0 +1,1 @@
+"""Service Cloud cases for what needs a human."""

@@ -1,0 +1,1 @@
+"""The 22 patient lifecycle emails: transitions, claims, composing, sending, feedback."""

@@ -1,0 +1,1 @@
+"""The four-run migration: plan, extract, load, verify, certificate."""

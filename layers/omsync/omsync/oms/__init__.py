@@ -1,0 +1,1 @@
+"""Adapter to the OMS: its API, its CloudEvents and its change feed."""

@@ -1,0 +1,1 @@
+"""Nightly comparison of both systems, and its repairs."""

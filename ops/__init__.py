@@ -1,0 +1,1 @@
+"""The `omsync` command: what an operator types."""
