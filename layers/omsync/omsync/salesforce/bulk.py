@@ -1,0 +1,160 @@
+"""Bulk API 2.0, one step a call: create, upload, close, look, collect. Who polls, and how long, is the caller's decision.
+
+simple-salesforce's bulk2 polls by itself, never renews its token and aborts a running job when its own wait is disturbed; a job here
+is only an id that anybody can pick up again. Source: "Bulk API 2.0 and Bulk API Developer Guide".
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+import requests
+
+from omsync.salesforce.client import SalesforceClient
+
+type Operation = Literal["insert", "update", "upsert", "delete", "hardDelete"]
+type ResultKind = Literal["successfulResults", "failedResults", "unprocessedrecords"]
+
+csv.field_size_limit(1 << 24)  # Long Text has 131,072 characters, which is just over the module's own limit
+
+#: states in which nothing more will happen
+TERMINAL = frozenset({"JobComplete", "Failed", "Aborted"})
+#: seconds between two bytes of an upload or download of up to 100 MB
+TRANSFER_TIMEOUT = (5.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as Salesforce reports it."""
+
+    id: str
+    state: str
+    processed: int = 0
+    failed: int = 0
+    error: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """No more progress will come."""
+        return self.state in TERMINAL
+
+
+def _job(body: dict[str, Any]) -> Job:
+    return Job(
+        id=str(body["id"]),
+        state=str(body["state"]),
+        processed=int(body.get("numberRecordsProcessed") or 0),
+        failed=int(body.get("numberRecordsFailed") or 0),
+        error=body.get("errorMessage"),
+    )
+
+
+def create_ingest(client: SalesforceClient, obj: str, operation: Operation, *, external_id: str | None = None) -> Job:
+    """Open an ingest job. Not repeated by itself: the caller saved its intent and adopts or abandons a job whose answer was lost."""
+    body = {"object": obj, "operation": operation, "contentType": "CSV", "columnDelimiter": "COMMA", "lineEnding": "LF"}
+    if external_id:
+        body["externalIdFieldName"] = external_id
+    return _job(client.post_json("jobs/ingest", body, repeatable=False))
+
+
+def upload(client: SalesforceClient, job_id: str, data: IO[bytes] | bytes) -> None:
+    """Upload the CSV (UTF-8, LF, header first, at most 100 MB raw). One upload a job; `data` is streamed."""
+    headers = {"Content-Type": "text/csv; charset=UTF-8"}
+    client.send("PUT", f"jobs/ingest/{job_id}/batches", repeatable=False, headers=headers, data=data, timeout=TRANSFER_TIMEOUT)
+
+
+def close(client: SalesforceClient, job_id: str) -> Job:
+    """Say that the upload is whole: Salesforce starts."""
+    return _set_state(client, f"jobs/ingest/{job_id}", "UploadComplete")
+
+
+def abort(client: SalesforceClient, job_id: str, *, query: bool = False) -> Job:
+    """Stop a job; what was processed stays."""
+    return _set_state(client, f"jobs/{'query' if query else 'ingest'}/{job_id}", "Aborted")
+
+
+def _set_state(client: SalesforceClient, path: str, state: str) -> Job:
+    return _job(client.send("PATCH", path, repeatable=True, json={"state": state}).json())
+
+
+def look(client: SalesforceClient, job_id: str, *, query: bool = False) -> Job:
+    """The job now."""
+    return _job(client.get_json(f"jobs/{'query' if query else 'ingest'}/{job_id}"))
+
+
+def open_jobs(client: SalesforceClient, obj: str) -> Iterator[Job]:
+    """Ingest jobs of an object that are not done, for adopting one whose id was lost."""
+    page: dict[str, Any] = client.get_json("jobs/ingest", params={"jobType": "V2Ingest"})
+    while True:
+        yield from (job for job in map(_job, (row for row in page["records"] if row.get("object") == obj)) if not job.done)
+        if page.get("done", True):
+            return
+        page = client.get_json(page["nextRecordsUrl"])
+
+
+def results(client: SalesforceClient, job_id: str, kind: ResultKind) -> Iterator[dict[str, str]]:
+    """Rows of one of the three result sets, streamed, in no promised order.
+
+    Each holds `sf__Id` and `sf__Created`, or `sf__Error`, beside the columns that were sent.
+    """
+    response = client.send(
+        "GET", f"jobs/ingest/{job_id}/{kind}/", repeatable=True, headers={"Accept": "text/csv"}, stream=True, timeout=TRANSFER_TIMEOUT
+    )
+    with response:
+        yield from csv.DictReader(_lines(response))
+
+
+def create_query(client: SalesforceClient, soql: str, *, deleted: bool = False) -> Job:
+    """Start a query job. Repeating it costs a job but changes nothing."""
+    return _job(
+        client.post_json(
+            "jobs/query", {"operation": "queryAll" if deleted else "query", "query": soql, "lineEnding": "LF"}, repeatable=True
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPage:
+    """One page of a query job's results. `locator` is None on the last."""
+
+    rows: Iterator[dict[str, str]]
+    locator: str | None
+    count: int
+
+
+def query_page(client: SalesforceClient, job_id: str, *, locator: str | None = None, max_records: int = 50_000) -> QueryPage:
+    """A page of results, streamed; read `rows` to the end before asking for the next."""
+    params = {"maxRecords": str(max_records), **({"locator": locator} if locator else {})}
+    response = client.send(
+        "GET",
+        f"jobs/query/{job_id}/results",
+        repeatable=True,
+        headers={"Accept": "text/csv"},
+        params=params,
+        stream=True,
+        timeout=TRANSFER_TIMEOUT,
+    )
+    following = response.headers.get("Sforce-Locator", "null")
+    count = int(response.headers.get("Sforce-NumberOfRecords", "0"))
+    return QueryPage(_rows(response), None if following == "null" else following, count)
+
+
+def _rows(response: requests.Response) -> Iterator[dict[str, str]]:
+    with response:
+        yield from csv.DictReader(_lines(response))
+
+
+def _lines(response: requests.Response) -> Iterator[str]:
+    """The answer's text line by line, line ends kept: a quoted field may span lines."""
+    response.raw.decode_content = True
+    rest = b""
+    for block in response.iter_content(1 << 16):
+        rest += block
+        *lines, rest = rest.split(b"\n")
+        for line in lines:
+            yield line.decode() + "\n"
+    if rest:
+        yield rest.decode()
