@@ -18,7 +18,7 @@ from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, EntityDeleted, MissingParent, RequestLimit, translate
-from omsync.salesforce.session import DEFAULT_TIMEOUT, TimeoutSession
+from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from requests.adapters import BaseAdapter
 
 ORG = "https://upscript.my.salesforce.example"

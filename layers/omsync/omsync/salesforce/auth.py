@@ -15,7 +15,7 @@ import jwt
 import requests
 
 from omsync.platform.errors import Permanent, Retryable
-from omsync.salesforce.session import TimeoutSession
+from omsync.platform.http import TimeoutSession
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: seconds an assertion is valid: the flow allows at most 3 minutes

@@ -17,9 +17,9 @@ import requests
 from simple_salesforce.api import Salesforce
 
 from omsync.platform.errors import OmsyncError, Retryable
+from omsync.platform.http import TimeoutSession
 from omsync.salesforce.auth import Connection, TokenSource
 from omsync.salesforce.errors import RequestLimit, from_response
-from omsync.salesforce.session import TimeoutSession
 
 API_VERSION = "67.0"
 #: tries of one call that may be repeated, and the longest pause before the n-th repeat, in seconds

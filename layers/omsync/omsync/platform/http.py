@@ -1,4 +1,4 @@
-"""The HTTP session all Salesforce calls go through: every request has a time-out, and trust comes from us alone."""
+"""The HTTP session all our calls go through: every request has a time-out, and trust comes from us alone."""
 
 from __future__ import annotations
 
