@@ -1,0 +1,144 @@
+"""The running org as handlers see it: its data, sessions, limits and faults, and who a request acts as."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local.salesforce.auth import Authority, Session
+from local.salesforce.context import Context, Permissions, Surface
+from local.salesforce.limits import Limits
+from local.salesforce.rest.http import ApiError, Request, not_found
+from local.salesforce.schema import ObjectType, Org, PermissionSet
+from local.salesforce.store import Store
+
+if TYPE_CHECKING:
+    from local.salesforce.faults import Faults
+    from local.salesforce.publisher import Publisher
+    from local.salesforce.rest.http import Router
+
+INVALID_TYPE = (
+    "sObject type '{}' is not supported. If you are attempting to use a custom object, be sure to append the '__c' after the entity name. "
+    "Please reference your WSDL or the describe call for the appropriate names."
+)
+
+
+@dataclass
+class Calls:
+    """What was called, by kind, and how many records went through it: for benchmarks."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, kind: str, records: int = 0) -> None:
+        with self._lock:
+            self.counts[kind] += 1
+            if records:
+                self.records[kind] += records
+
+    def reset(self) -> None:
+        with self._lock:
+            self.counts.clear()
+            self.records.clear()
+
+
+@dataclass
+class OrgState:
+    """Everything of one simulated org."""
+
+    home: Path
+    org: Org
+    store: Store
+    authority: Authority
+    limits: Limits
+    faults: Faults
+    calls: Calls = field(default_factory=Calls)
+    publisher: Publisher | None = None
+    router: Router | None = None
+    _permissions: dict[str, Permissions] = field(default_factory=dict)
+
+    @property
+    def org_id(self) -> str:
+        return self.authority.org_id
+
+    def object(self, name: str) -> ObjectType:
+        """The object a path names, or 404 NOT_FOUND."""
+        found = self.org.object(name)
+        if found is None:
+            raise not_found()
+        return found
+
+    def permissions(self, user_id: str) -> Permissions:
+        """The union of what the user's permission sets grant (`assign` says which)."""
+        known = self._permissions.get(user_id)
+        if known is None:
+            known = self._permissions[user_id] = self._load_permissions(user_id)
+        return known
+
+    def _load_permissions(self, user_id: str) -> Permissions:
+        names = json.loads(self.store.state("permissions") or "{}").get(user_id, [])
+        if "*" in names:
+            return Permissions(everything=True, user=frozenset({"CreateAuditFields", "ModifyAllData", "ViewAllData"}))
+        sets = tuple(self.org.permission_sets[name] for name in names if name in self.org.permission_sets)
+        return union(sets)
+
+    def assign(self, user_id: str, names: list[str]) -> None:
+        """Give a user these permission sets and no others; `*` is the System Administrator's profile."""
+        unknown = [name for name in names if name != "*" and name not in self.org.permission_sets]
+        if unknown:
+            raise ValueError(
+                f"no such permission set: {', '.join(unknown)}; the metadata has {', '.join(self.org.permission_sets) or 'none'}"
+            )
+        with self.store.write():
+            assigned = json.loads(self.store.state("permissions") or "{}")
+            assigned[user_id] = names
+            self.store.set_state("permissions", json.dumps(assigned))
+        self._permissions.pop(user_id, None)
+
+    def context(self, request: Request, *, all_or_none: bool = False, surface: Surface = Surface.REST) -> Context:
+        """The frame in which a request's records are saved: its user, rights and headers."""
+        session: Session = request.user
+        user = self.store.get("User", session.user_id) or {}
+        return Context(
+            user_id=session.user_id,
+            permissions=self.permissions(session.user_id),
+            all_or_none=all_or_none,
+            surface=surface,
+            auto_assign=request.headers.get("sforce-auto-assign", "true").strip().lower() != "false",
+            client=call_option(request, "client"),
+            user=dict(user),
+            now=self.store.clock,
+        )
+
+
+def union(sets: tuple[PermissionSet, ...]) -> Permissions:
+    """What several permission sets grant together."""
+    return Permissions(
+        everything=any(s.all for s in sets),
+        sets=sets,
+        custom=frozenset().union(*(s.custom_permissions for s in sets)),
+        user=frozenset().union(*(s.user_permissions for s in sets)),
+    )
+
+
+def call_option(request: Request, name: str) -> str | None:
+    """A value out of `Sforce-Call-Options: client=x, defaultNamespace=y`."""
+    for part in request.headers.get("sforce-call-options", "").split(","):
+        key, _, value = part.strip().partition("=")
+        if key.lower() == name.lower() and value:
+            return value
+    return None
+
+
+def boolean(value: object, name: str) -> bool:
+    """A JSON or query boolean."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    raise ApiError(400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of boolean from {name} at [line:1, column:1]")
