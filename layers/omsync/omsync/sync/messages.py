@@ -1,0 +1,55 @@
+"""What travels in our queues. A mirrored record's message holds its row; a shared record's says only which one to look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+#: who noticed the change; latency is measured for pushes, not for what a sweep or reconciliation found
+type Origin = Literal["oms", "salesforce", "sweep", "reconciliation", "migration", "parent", "case"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    correlation_id: str
+    origin: Origin
+    #: when the change was committed on its side, for the lag metric
+    committed_at: datetime | None = None
+    #: how often a Retryable outcome has sent it again
+    attempt: int = 0
+
+
+class MirrorMessage(_Message):
+    """Write this row of a mirrored table. `row` is None where only the id is known: the writer reads it from the OMS."""
+
+    table: str
+    id: str
+    version: int
+    row: dict[str, Any] | None = None
+
+
+class SyncMessage(_Message):
+    """Look at this shared record, named by either side's id."""
+
+    table: str | None = None
+    id: str | None = None
+    sobject: str | None = None
+    salesforce_id: str | None = None
+    change: str | None = None
+    record_type: str | None = None
+    master_id: str | None = None
+
+
+class LifecycleMessage(_Message):
+    """An accepted OMS event as it came, for the transitions that emails hang on; never collapsed."""
+
+    event_id: str
+    table: str
+    id: str
+    version: int
+    operation: str
+    row: dict[str, Any]
+    old: dict[str, Any]
