@@ -1,0 +1,4 @@
+/** Counts, stamps and announces what people change; see SharedRecords. */
+trigger OrderSync on Order (before insert, before update, after insert, after update, after delete, after undelete) {
+    SharedRecords.handle();
+}
