@@ -42,10 +42,9 @@ class Permissions:
     def _decide(self, obj: ObjectType, f: FieldType) -> tuple[bool, bool]:
         if self.everything or not f.permissionable:
             return True, True
-        name = f"{obj.name}.{f.name}".lower()
-        # A Person Account's `X__pc` is granted through Contact's `X__c`.
-        alias = f"contact.{f.person}".lower() if f.person and f.custom else name
-        grants = [g for s in self.sets for g in (s.fields.get(name), s.fields.get(alias)) if g is not None]
+        # An address is granted as a whole; a Person Account's `X__pc` through Contact's `X__c`.
+        names = {f"{obj.name}.{f.name}", f"{obj.name}.{f.compound or f.name}"} | ({f"Contact.{f.person}"} if f.person else set())
+        grants = [g for s in self.sets for g in (s.fields.get(name.lower()) for name in names) if g is not None]
         return any(readable or editable for readable, editable in grants), any(editable for _, editable in grants)
 
     def readable(self, obj: ObjectType, f: FieldType) -> bool:

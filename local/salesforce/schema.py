@@ -343,7 +343,7 @@ class SyncField:
 
     object: str
     field: str
-    record_type: str | None  # developer name; None: every record type
+    record_types: frozenset[str]  # developer names; empty: every record type
 
 
 @dataclass
@@ -354,6 +354,7 @@ class Org:
     permission_sets: dict[str, PermissionSet] = field(default_factory=dict)
     queues: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # developer name -> (label, object names)
     sync_fields: tuple[SyncField, ...] = ()
+    triggers: dict[str, frozenset[str]] = field(default_factory=dict)  # object -> {"before insert", "after delete", ...}
     metadata_records: Mapping[str, Mapping[str, str | float | bool | None]] = field(default_factory=dict)  # "Sync_Field.X" -> values
     settings: Mapping[str, str] = field(default_factory=dict)
 
