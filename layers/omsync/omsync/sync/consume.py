@@ -1,0 +1,229 @@
+"""From a batch of queue records to what becomes of each: the part all consumers share.
+
+The handler decides, SQS's receive count only catches crashes:
+- done: the record is deleted;
+- Retryable: a new message with a delay and jitter takes its place, as often as it takes (what waits for a parent that never comes gives up
+  after `GIVE_UP_ATTEMPTS`);
+- Permanent: the message goes to the DLQ by us, with a row in the failure table and one Case per distinct cause;
+- received for the third time: it may be what kills its process, so it moves to the isolation queue, where it harms nobody else;
+- not reached before the deadline: sent again at once.
+Only what could not even be sent on is reported back to SQS, which then redelivers it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from omsync.platform.errors import BreakerOpen, OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.errors import MissingParent
+from omsync.sync.breaker import Breakers, System, absent
+
+#: received this often without an answer: a crash suspect
+SUSPECT_RECEIVES = 3
+#: SQS delays a message by at most 15 minutes
+MAX_DELAY = 900
+#: attempts of a message that waits for its parent: about a day at 15 minutes each
+GIVE_UP_ATTEMPTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """One SQS record: its id, how often it was received, its body."""
+
+    message_id: str
+    receives: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one message. `fault` None: done, in the way `kind` says (applied, superseded, unchanged, skipped ...).
+
+    `reached` False: its turn did not come before the deadline.
+    """
+
+    kind: str
+    fault: OmsyncError | None = None
+    record: str | None = None
+    reached: bool = True
+
+
+NOT_REACHED = Result("not_reached", reached=False)
+
+
+class Sender(Protocol):
+    """The sending end of a queue, for bodies as they are. Raises Retryable with nothing promised about which were sent."""
+
+    def send_raw(self, bodies: Sequence[str], *, delay: int = 0) -> None:
+        """Send; `delay` in seconds."""
+
+
+class FailureLog(Protocol):
+    """Where a Permanent failure is written down and made known."""
+
+    def record(self, result: Result, *, body: str, correlation_id: str, request_id: str) -> None:
+        """A row in the failure table, and one Case per distinct cause."""
+
+
+class Counter(Protocol):
+    """Metrics."""
+
+    def count(self, outcome: str, number: int) -> None:
+        """So many messages ended so."""
+
+
+type Worker[M: BaseModel] = Callable[[Sequence[M]], Sequence[Result]]
+
+
+@dataclass(slots=True)
+class Consumer[M: BaseModel]:
+    """Runs `worker` over batches of messages of one queue. `isolated`: this is the isolation queue's consumer, which suspects nobody."""
+
+    model: type[M]
+    worker: Worker[M]
+    queue: Sender
+    dlq: Sender
+    isolation: Sender
+    failures: FailureLog
+    breakers: Breakers
+    needs: tuple[System, ...]
+    metrics: Counter
+    isolated: bool = False
+    jitter: random.Random = field(default_factory=random.SystemRandom)
+
+    def handle(self, records: Sequence[QueueRecord], *, request_id: str) -> list[str]:
+        """Deal with a batch; returns the ids of records that SQS must deliver again."""
+        again: list[str] = []
+        suspects = [] if self.isolated else [record for record in records if record.receives >= SUSPECT_RECEIVES]
+        again += self._move(suspects, self.isolation)
+        self.metrics.count("isolated", len(suspects))
+        unreadable: list[tuple[QueueRecord, Result]] = []
+        messages: list[tuple[QueueRecord, M]] = []
+        for record in records:
+            if record in suspects:
+                continue
+            try:
+                messages.append((record, self.model.model_validate_json(record.body)))
+            except ValidationError as fault:
+                unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
+        settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
+        for record, result in settled:
+            if not self._settle(record, result, request_id):
+                again.append(record.message_id)
+        self._count(settled)
+        return again
+
+    def _work(self, messages: Sequence[M]) -> Sequence[Result]:
+        if not messages:
+            return []
+        try:
+            self.breakers.require_closed(self.needs)
+            results = self.worker(messages)
+        except OmsyncError as fault:  # the batch as a whole met it: a system is away, a credential refused
+            results = [Result("failed", fault)] * len(messages)
+        self._report(results)
+        return results
+
+    def _report(self, results: Sequence[Result]) -> None:
+        """Tell the breakers: a system was away if every record that could tell found it so."""
+        reached = [result for result in results if result.reached and not isinstance(result.fault, BreakerOpen)]
+        if not reached:
+            return
+        met: dict[System, bool] = {}
+        for system in self.needs:
+            met[system] = not all(absent(result.fault) == system for result in reached)
+        if any(not answered for answered in met.values()):  # the other one was not heard of
+            met = {system: answered for system, answered in met.items() if not answered}
+        self.breakers.report(met)
+
+    def _settle(self, record: QueueRecord, result: Result, request_id: str) -> bool:
+        """True: SQS may delete the record."""
+        fault = result.fault
+        if not result.reached:
+            return not self._move([record], self.queue)
+        if fault is None:
+            return True
+        attempt = _attempt(record.body)
+        if isinstance(fault, MissingParent) and attempt >= GIVE_UP_ATTEMPTS:
+            fault = Permanent("its parent never came", code="omsync.orphan", record=fault.record)
+        if isinstance(fault, Retryable | Stale):
+            return self._later(record, fault, attempt)
+        return self._bury(record, Result(result.kind, fault, result.record), request_id)
+
+    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> bool:
+        after = fault.after if isinstance(fault, Retryable) and fault.after else 0.0
+        ceiling = min(MAX_DELAY, max(after, 2.0 ** min(attempt, 10)))
+        delay = min(MAX_DELAY, int(max(after, self.jitter.uniform(ceiling / 2, ceiling))))
+        try:
+            self.queue.send_raw([_with_attempt(record.body, attempt + 1)], delay=delay)
+        except Retryable:
+            return False
+        return True
+
+    def _bury(self, record: QueueRecord, result: Result, request_id: str) -> bool:
+        try:
+            self.failures.record(result, body=record.body, correlation_id=_correlation(record.body), request_id=request_id)
+            self.dlq.send_raw([record.body])
+        except Retryable:
+            return False
+        return True
+
+    def _move(self, records: Sequence[QueueRecord], to: Sender) -> list[str]:
+        """Send records on as they are; returns the ids of those that could not be sent."""
+        if not records:
+            return []
+        try:
+            to.send_raw([record.body for record in records])
+        except Retryable:
+            return [record.message_id for record in records]
+        return []
+
+    def _count(self, settled: Sequence[tuple[QueueRecord, Result]]) -> None:
+        counts: dict[str, int] = {}
+        for _, result in settled:
+            name = result.kind if result.fault is None else _name(result.fault)
+            counts[name] = counts.get(name, 0) + 1
+        for name, number in counts.items():
+            self.metrics.count(name, number)
+
+
+def _name(fault: OmsyncError) -> str:
+    return "permanent" if isinstance(fault, Permanent) else "stale" if isinstance(fault, Stale) else "retryable"
+
+
+class _Envelope(BaseModel):
+    """What every message has, whatever else it holds."""
+
+    correlation_id: str = "unknown"
+    attempt: int = 0
+
+
+def _envelope(body: str) -> _Envelope:
+    try:
+        return _Envelope.model_validate_json(body)
+    except ValidationError:
+        return _Envelope()
+
+
+def _attempt(body: str) -> int:
+    return _envelope(body).attempt
+
+
+def _correlation(body: str) -> str:
+    return _envelope(body).correlation_id
+
+
+def _with_attempt(body: str, attempt: int) -> str:
+    message: Mapping[str, object] = json.loads(body)
+    return json.dumps({**message, "attempt": attempt}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _first(fault: ValidationError) -> str:
+    error = fault.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"the message's {'.'.join(map(str, error['loc'])) or 'body'} is not readable: {error['msg']}"

@@ -1,0 +1,294 @@
+"""What becomes of a queue's records: each ends done, sent again, isolated or in the DLQ with its cause; none is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.errors import MissingParent
+from omsync.sync.breaker import THRESHOLD, Breakers, BreakerState, System, absent, attend
+from omsync.sync.consume import GIVE_UP_ATTEMPTS, MAX_DELAY, NOT_REACHED, SUSPECT_RECEIVES, Consumer, QueueRecord, Result
+from pydantic import BaseModel
+
+
+class Message(BaseModel):
+    correlation_id: str = "c"
+    attempt: int = 0
+    name: str
+
+
+@dataclass
+class Queue:
+    sent: list[tuple[str, int]] = field(default_factory=list)
+    down: bool = False
+
+    def send_raw(self, bodies: Sequence[str], *, delay: int = 0) -> None:
+        if self.down:
+            raise Retryable("SQS is away")
+        self.sent += [(body, delay) for body in bodies]
+
+    @property
+    def names(self) -> list[str]:
+        return [json.loads(body)["name"] for body, _ in self.sent]
+
+
+@dataclass
+class Failures:
+    rows: list[Result] = field(default_factory=list)
+
+    def record(self, result: Result, *, body: str, correlation_id: str, request_id: str) -> None:
+        self.rows.append(result)
+
+
+@dataclass
+class Counts:
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcome: str, number: int) -> None:
+        self.seen[outcome] = self.seen.get(outcome, 0) + number
+
+
+@dataclass
+class Store:
+    states: dict[System, BreakerState] = field(default_factory=dict)
+
+    def read(self, system: System) -> BreakerState:
+        return self.states.get(system, BreakerState())
+
+    def count(self, system: System) -> int:
+        self.states[system] = BreakerState(self.read(system).failures + 1, self.read(system).open_since)
+        return self.states[system].failures
+
+    def reset(self, system: System) -> None:
+        self.states[system] = BreakerState()
+
+    def open(self, system: System, since: float) -> bool:
+        if self.read(system).open:
+            return False
+        self.states[system] = BreakerState(self.read(system).failures, since)
+        return True
+
+    def close(self, system: System) -> None:
+        self.states[system] = BreakerState()
+
+
+@dataclass
+class Valves:
+    running: dict[System, bool] = field(default_factory=dict)
+
+    def set(self, system: System, *, running: bool) -> None:
+        self.running[system] = running
+
+
+@dataclass
+class House:
+    worker: Callable[[Sequence[Message]], Sequence[Result]]
+    isolated: bool = False
+    queue: Queue = field(default_factory=Queue)
+    dlq: Queue = field(default_factory=Queue)
+    isolation: Queue = field(default_factory=Queue)
+    failures: Failures = field(default_factory=Failures)
+    counts: Counts = field(default_factory=Counts)
+    store: Store = field(default_factory=Store)
+    valves: Valves = field(default_factory=Valves)
+    clock: list[float] = field(default_factory=lambda: [1000.0])
+
+    @property
+    def breakers(self) -> Breakers:
+        return Breakers(self.store, self.valves, lambda: self.clock[0])
+
+    def handle(self, *records: QueueRecord) -> list[str]:
+        consumer = Consumer(
+            Message, self.worker, self.queue, self.dlq, self.isolation, self.failures, self.breakers, ("salesforce", "oms"), self.counts,
+            self.isolated, random.Random(1),
+        )  # fmt: skip
+        return consumer.handle(records, request_id="r")
+
+
+def record(name: str, *, receives: int = 1, attempt: int = 0) -> QueueRecord:
+    return QueueRecord(f"m-{name}", receives, json.dumps({"correlation_id": "c", "attempt": attempt, "name": name}))
+
+
+def always(fault: OmsyncError | None) -> Callable[[Sequence[Message]], list[Result]]:
+    return lambda messages: [Result("applied" if fault is None else "failed", fault) for _ in messages]
+
+
+def test_what_is_done_is_deleted() -> None:
+    house = House(always(None))
+    assert house.handle(record("a"), record("b")) == []
+    assert house.counts.seen["applied"] == 2
+    assert house.queue.sent == house.dlq.sent == []
+
+
+def test_one_bad_record_does_not_touch_its_neighbours() -> None:
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        return [Result("failed", Permanent("no", code="X")) if message.name == "bad" else Result("applied") for message in messages]
+
+    house = House(worker)
+    assert house.handle(record("a"), record("bad"), record("b")) == []
+    assert house.dlq.names == ["bad"]
+    assert [result.fault.code for result in house.failures.rows if result.fault] == ["X"]
+    assert house.counts.seen == {"applied": 2, "permanent": 1, "isolated": 0}
+
+
+@pytest.mark.parametrize("fault", [Retryable("later"), Stale("moved")])
+def test_what_may_work_later_is_a_new_message_with_a_delay(fault: OmsyncError) -> None:
+    house = House(always(fault))
+    assert house.handle(record("a", attempt=4)) == []
+    [(body, delay)] = house.queue.sent
+    assert json.loads(body)["attempt"] == 5
+    assert 8 <= delay <= 16
+    assert house.dlq.sent == []
+
+
+def test_the_other_side_s_wish_for_a_pause_is_kept_within_sqs_s_limit() -> None:
+    house = House(always(Retryable("later", after=300.0)))
+    house.handle(record("a"))
+    assert house.queue.sent[0][1] >= 300
+    other = House(always(Retryable("later", after=86_400.0)))
+    other.handle(record("a", attempt=50))
+    assert other.queue.sent[0][1] == MAX_DELAY
+
+
+def test_an_outage_of_any_length_puts_nothing_into_the_dlq() -> None:
+    house = House(always(Retryable("away", code="salesforce.unreachable")))
+    house.handle(record("a", attempt=100_000))
+    assert house.dlq.sent == []
+
+
+def test_a_parent_that_never_comes_ends_in_the_dlq() -> None:
+    house = House(always(MissingParent("not yet", field="Patient__r", external_id="x")))
+    house.handle(record("a", attempt=GIVE_UP_ATTEMPTS - 1), record("b", attempt=GIVE_UP_ATTEMPTS))
+    assert house.queue.names == ["a"]
+    assert house.dlq.names == ["b"]
+
+
+def test_a_message_that_may_kill_its_process_is_isolated_before_it_is_worked_on() -> None:
+    seen: list[str] = []
+
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        seen.extend(message.name for message in messages)
+        return [Result("applied") for _ in messages]
+
+    house = House(worker)
+    assert house.handle(record("killer", receives=SUSPECT_RECEIVES), record("a")) == []
+    assert seen == ["a"]
+    assert house.isolation.names == ["killer"]
+
+
+def test_the_isolation_queue_works_on_suspects() -> None:
+    house = House(always(None), isolated=True)
+    assert house.handle(record("killer", receives=SUSPECT_RECEIVES)) == []
+    assert house.isolation.sent == []
+    assert house.counts.seen["applied"] == 1
+
+
+def test_what_was_not_reached_goes_back_at_once_and_counts_no_attempt() -> None:
+    house = House(lambda messages: [NOT_REACHED for _ in messages])
+    house.handle(record("a", attempt=2))
+    [(body, delay)] = house.queue.sent
+    assert (json.loads(body)["attempt"], delay) == (2, 0)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "null", '{"name": 3}', "\ud800"])
+def test_an_unreadable_message_goes_to_the_dlq_as_it_is(body: str) -> None:
+    house = House(always(None))
+    assert house.handle(QueueRecord("m", 1, body)) == []
+    assert house.dlq.sent == [(body, 0)]
+    assert house.failures.rows[0].kind == "unreadable"
+
+
+@pytest.mark.parametrize("fault", [Retryable("later"), Permanent("no")])
+def test_what_cannot_be_sent_on_stays_with_sqs(fault: OmsyncError) -> None:
+    house = House(always(fault), queue=Queue(down=True), dlq=Queue(down=True))
+    assert house.handle(record("a")) == ["m-a"]
+
+
+def test_a_fault_of_the_whole_batch_is_each_record_s() -> None:
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        raise Retryable("no answer", code="salesforce.unreachable")
+
+    house = House(worker)
+    house.handle(record("a"), record("b"))
+    assert house.queue.names == ["a", "b"]
+
+
+def test_the_breaker_opens_after_batches_that_met_nothing_but_an_absent_system() -> None:
+    house = House(always(Retryable("no answer", code="salesforce.unreachable")))
+    for _ in range(THRESHOLD):
+        house.handle(record("a"), record("b"))
+    assert house.store.read("salesforce").open
+    assert house.valves.running == {"salesforce": False}
+    assert not house.store.read("oms").open
+
+
+def test_while_a_breaker_is_open_nothing_is_called() -> None:
+    calls: list[int] = []
+
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        calls.append(len(messages))
+        return [Result("applied") for _ in messages]
+
+    house = House(worker)
+    house.store.open("oms", 1.0)
+    house.handle(record("a"))
+    assert calls == []
+    assert house.queue.sent[0][1] >= 60
+
+
+def test_a_brown_out_in_which_something_gets_through_opens_nothing() -> None:
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        return [Result("failed", Retryable("x", code="HTTP_503")) if n % 2 else Result("applied") for n in range(len(messages))]
+
+    house = House(worker)
+    for _ in range(THRESHOLD * 3):
+        house.handle(record("a"), record("b"))
+    assert not house.store.read("salesforce").open
+
+
+def test_a_success_ends_the_row_of_failures() -> None:
+    house = House(always(Retryable("x", code="HTTP_503")))
+    for _ in range(THRESHOLD - 1):
+        house.handle(record("a"))
+    house.worker = always(None)
+    house.handle(record("a"))
+    house.worker = always(Retryable("x", code="HTTP_503"))
+    house.handle(record("a"))
+    assert not house.store.read("salesforce").open
+
+
+def test_the_round_closes_a_breaker_whose_system_answers_and_says_how_long_it_was_away() -> None:
+    house, back = House(always(None)), []
+    house.store.open("salesforce", 400.0)
+    told = attend(house.breakers, {"salesforce": lambda: True, "oms": lambda: True}, lambda system, away: back.append((system, away)))
+    assert told == {"salesforce": "closed again", "oms": "closed"}
+    assert back == [("salesforce", 600.0)]
+    assert house.valves.running == {"salesforce": True, "oms": True}
+
+
+def test_the_round_puts_queues_right_that_stand_otherwise_than_their_breaker() -> None:
+    house = House(always(None))
+    house.store.open("salesforce", 1.0)
+    house.valves.running = {"salesforce": True, "oms": False}
+    attend(house.breakers, {"salesforce": lambda: False, "oms": lambda: False}, lambda *_: None)
+    assert house.valves.running == {"salesforce": False, "oms": True}
+
+
+@pytest.mark.parametrize(
+    ("fault", "system"),
+    [
+        (Retryable("x", code="salesforce.unreachable"), "salesforce"),
+        (Retryable("x", code="HTTP_503"), "salesforce"),
+        (Retryable("x", code="oms.503"), "oms"),
+        (Retryable("x", code="UNABLE_TO_LOCK_ROW"), None),
+        (MissingParent("x", field="f", external_id="e"), None),
+        (Permanent("x", code="oms.400"), None),
+        (None, None),
+    ],
+)
+def test_a_troublesome_record_is_told_from_an_absent_system(fault: OmsyncError | None, system: str | None) -> None:
+    assert absent(fault) == system
