@@ -1,0 +1,214 @@
+"""The sync's own small stores on AWS: breakers and cursors in the state table, failures in theirs, valves as event source mappings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.sync.breaker import BreakerState, System
+from omsync.sync.consume import Result
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+    from mypy_boto3_lambda import LambdaClient
+
+#: seconds a failure's row is kept: as long as the DLQ keeps its message
+FAILURE_SECONDS = 14 * 86_400
+_BUSY = ("ProvisionedThroughputExceededException", "TooManyRequestsException", "RequestLimitExceeded")
+
+
+def aws_fault(fault: ClientError | BotoCoreError) -> OmsyncError:
+    """An AWS error as ours: throttling and absence pass, a refusal does not."""
+    if isinstance(fault, BotoCoreError):
+        return Retryable(f"AWS: {type(fault).__name__}", code="aws.unreachable")
+    code = str(fault.response.get("Error", {}).get("Code", "ClientError"))
+    status = int(fault.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if (
+        status >= 500
+        or "Throttl" in code
+        or code in ("ProvisionedThroughputExceededException", "TooManyRequestsException", "RequestLimitExceeded")
+    ):
+        return Retryable(f"AWS asks to try again: {code}", code="aws.busy")
+    return Permanent(f"AWS refuses: {code}", code=f"aws.{code}")
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoBreakers:
+    """`BreakerStore` in the state table: pk `breaker/<system>`."""
+
+    client: DynamoDBClient
+    table: str
+
+    def read(self, system: System) -> BreakerState:
+        """The state now, strongly consistent."""
+        try:
+            item = self.client.get_item(TableName=self.table, Key=self._key(system), ConsistentRead=True).get("Item", {})
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        since = item.get("open_since")
+        return BreakerState(int(item.get("failures", {}).get("N", "0")), float(since["N"]) if since else None)
+
+    def count(self, system: System) -> int:
+        """One failure more."""
+        answer = self._update(system, "ADD failures :one", {":one": {"N": "1"}})
+        return int(answer["failures"]["N"])
+
+    def reset(self, system: System) -> None:
+        """None in a row."""
+        self._update(system, "SET failures = :zero", {":zero": {"N": "0"}})
+
+    def open(self, system: System, since: float) -> bool:
+        """Open it once."""
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=self._key(system),
+                UpdateExpression="SET open_since = :since",
+                ConditionExpression="attribute_not_exists(open_since)",
+                ExpressionAttributeValues={":since": {"N": str(since)}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return True
+
+    def close(self, system: System) -> None:
+        """Close it."""
+        self._update(system, "SET failures = :zero REMOVE open_since", {":zero": {"N": "0"}})
+
+    def _key(self, system: System) -> dict[str, AttributeValueTypeDef]:
+        return {"pk": {"S": f"breaker/{system}"}}
+
+    def _update(self, system: System, expression: str, values: Mapping[str, AttributeValueTypeDef]) -> Mapping[str, AttributeValueTypeDef]:
+        try:
+            answer = self.client.update_item(
+                TableName=self.table,
+                Key=self._key(system),
+                UpdateExpression=expression,
+                ExpressionAttributeValues=dict(values),
+                ReturnValues="ALL_NEW",
+            )
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return answer["Attributes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """Where each feed was read to: pk `cursor/<feed>` in the state table. A cursor never goes back by accident."""
+
+    client: DynamoDBClient
+    table: str
+
+    def read(self, feed: str) -> str | None:
+        """The saved position, or None."""
+        try:
+            item = self.client.get_item(TableName=self.table, Key={"pk": {"S": f"cursor/{feed}"}}, ConsistentRead=True).get("Item")
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return item["position"]["S"] if item else None
+
+    def move(self, feed: str, position: str, *, seen: str | None) -> bool:
+        """Save a position if the stored one is still what we started from; False: somebody else moved it."""
+        condition = "attribute_not_exists(pk)" if seen is None else "#position = :seen"
+        values: dict[str, AttributeValueTypeDef] = {":new": {"S": position}, ":at": {"S": datetime.now(UTC).isoformat(timespec="seconds")}}
+        if seen is not None:
+            values[":seen"] = {"S": seen}
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": f"cursor/{feed}"}},
+                UpdateExpression="SET #position = :new, moved_at = :at",
+                ConditionExpression=condition,
+                ExpressionAttributeNames={"#position": "position"},
+                ExpressionAttributeValues=values,
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class EventSourceValves:
+    """`Valves` as Lambda event source mappings: system -> the mappings' UUIDs."""
+
+    client: LambdaClient
+    mappings: Mapping[System, Sequence[str]]
+
+    def set(self, system: System, *, running: bool) -> None:
+        """Enable or disable; a mapping in transition is left to the next round."""
+        for uuid in self.mappings.get(system, ()):
+            try:
+                state = self.client.get_event_source_mapping(UUID=uuid)["State"]
+                if state != ("Enabled" if running else "Disabled"):
+                    self.client.update_event_source_mapping(UUID=uuid, Enabled=running)
+            except self.client.exceptions.ResourceInUseException:
+                continue
+            except (ClientError, BotoCoreError) as fault:
+                raise aws_fault(fault) from None
+
+
+class CaseOpener(Protocol):
+    """Makes a cause known to people."""
+
+    def report(self, cause: str, result: Result) -> None:
+        """One Case per distinct cause, however often it is reported. Raises Retryable."""
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoFailures:
+    """`FailureLog`: a row per failure beside the DLQ's message, under its cause; and one Case per cause."""
+
+    client: DynamoDBClient
+    table: str
+    queue: str
+    version: str
+    cases: CaseOpener
+    now: Callable[[], float]
+
+    def record(self, result: Result, *, body: str, correlation_id: str, request_id: str) -> None:
+        """Write the row, then tell people. A Case that cannot be opened now does not hold the message: the next failure tries again."""
+        fault = result.fault
+        if fault is None:
+            return
+        cause = cause_of(result, self.queue)
+        values: dict[str, AttributeValueTypeDef] = {
+            "pk": {"S": cause},
+            "sk": {"S": f"{result.record or 'unknown'}#{hashlib.sha256(body.encode()).hexdigest()[:16]}"},
+            "queue": {"S": self.queue},
+            "error": {"S": type(fault).__name__},
+            "code": {"S": fault.code},
+            "message": {"S": fault.message},
+            "record": {"S": result.record or "unknown"},
+            "correlation_id": {"S": correlation_id},
+            "request_id": {"S": request_id},
+            "version": {"S": self.version},
+            "failed_at": {"S": datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds")},
+            "expires_at": {"N": str(int(self.now()) + FAILURE_SECONDS)},
+        }
+        try:
+            self.client.put_item(TableName=self.table, Item=values)
+        except (ClientError, BotoCoreError) as broken:
+            raise aws_fault(broken) from None
+        try:
+            self.cases.report(cause, result)
+        except Retryable:
+            return
+
+
+def cause_of(result: Result, queue: str) -> str:
+    """What failures have in common: error, code, field and table, not the record. A Case per cause, not per record."""
+    fault = result.fault
+    table = (result.record or "unknown").partition("/")[0]
+    field = fault.field if isinstance(fault, Permanent) and fault.field else "-"
+    return f"{queue}/{table}/{fault.code if fault else '-'}/{field}"
