@@ -2,7 +2,21 @@
 
 from omsync.mapping.errors import MappingError, Problem, TransformError
 from omsync.mapping.load import load_mappings, read_directory
-from omsync.mapping.model import Column, Condition, Constant, Embedded, Field, Json, Mappings, Reference, Row, Skip, TableMapping, Target, Unit
+from omsync.mapping.model import (
+    Column,
+    Condition,
+    Constant,
+    Embedded,
+    Field,
+    Json,
+    Mappings,
+    Reference,
+    Row,
+    Skip,
+    TableMapping,
+    Target,
+    Unit,
+)
 
 __all__ = [
     "Column",

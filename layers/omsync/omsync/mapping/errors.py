@@ -35,7 +35,14 @@ class TransformError(Permanent):
     """A value cannot be carried without loss. Names field and sizes, never the value."""
 
     def __init__(
-        self, message: str, *, code: str, field: str | None = None, length: int | None = None, limit: int | None = None, record: str | None = None
+        self,
+        message: str,
+        *,
+        code: str,
+        field: str | None = None,
+        length: int | None = None,
+        limit: int | None = None,
+        record: str | None = None,
     ) -> None:
         super().__init__(message, code=f"transform.{code}", field=field, record=record)
         self.length = length

@@ -16,7 +16,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Path = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$")]
 ApiName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*(__p?c)?$")]
 ColumnType = Annotated[
-    str, StringConstraints(pattern=r"^(text|uuid|boolean|integer|bigint|date|timestamptz|jsonb|inet|xid8|text\[\]|char\(\d+\)|numeric\(\d+,\d+\))$")
+    str,
+    StringConstraints(
+        pattern=r"^(text|uuid|boolean|integer|bigint|date|timestamptz|jsonb|inet|xid8|text\[\]|char\(\d+\)|numeric\(\d+,\d+\))$"
+    ),
 ]
 SalesforceType = Annotated[
     str,
@@ -53,7 +56,9 @@ class ColumnFile(Strict):
     phi: Phi | None = Field(None, description="I identifier, C clinical, F financial")
     owner: Owner = Field("oms", description="who may change the value")
     policy: Policy | None = Field(None, description="who wins if both sides changed it; without: the owner, or the table's policy")
-    revoked: bool | Literal["set"] | None = Field(None, description="the value that means revoked (policy revoked_wins); set = any but null")
+    revoked: bool | Literal["set"] | None = Field(
+        None, description="the value that means revoked (policy revoked_wins); set = any but null"
+    )
     not_sent: str | None = Field(None, description="why no Salesforce field carries the column")
     command: bool = Field(False, description="Salesforce sets it, the OMS executes it once and clears it")
     generated: bool = Field(False, description="filled by the OMS in a row that is born in Salesforce")
@@ -72,16 +77,18 @@ class FieldFile(Strict):
     required: bool = False
     unique: bool = False
     external_id: bool = False
-    picklist: list[str] | None = Field(None, description="values; without: the column's choices")
+    picklist: list[str] | Literal["us_states"] | None = Field(None, description="values; without: the column's choices")
     restricted: bool = False
     relationship: ApiName | None = Field(None, description="without: derived from the field's name")
     polymorphic: bool = False
+    many: bool = Field(False, description="a list of Salesforce ids: the writer resolves it, only REST takes it")
     missing: Literal["wait", "default_owner"] | None = None
     create_only: bool = False
     insert_only: bool = False
     second_pass: bool = False
     history: bool = True
     omit_null: bool = False
+    compare: bool = Field(True, description="false: Salesforce may change it by itself, nothing compares it")
     back: bool | None = Field(None, description="false: a secondary copy that never flows to the OMS")
     match_only: bool = False
     feature: Literal["multi_currency"] | None = None

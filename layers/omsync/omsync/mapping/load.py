@@ -1,7 +1,7 @@
 """Loads the mapping files: checks them, adds what every table has, resolves names, and says all that is wrong at once.
 
-    load_mappings() -> Mappings      the product's files, once a process
-    read_directory(path) -> Mappings any directory; MappingError has file, line, key and what was expected
+load_mappings() -> Mappings      the product's files, once a process
+read_directory(path) -> Mappings any directory; MappingError has file, line, key and what was expected
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from omsync.mapping.model import (
     Target,
     Unit,
 )
+from omsync.mapping.places import STATE_CODES
 from omsync.mapping.transforms import DEFAULTS, TRANSFORMS
 from omsync.mapping.yaml_lines import Document, Keys
 
@@ -45,8 +46,12 @@ COMMON_COLUMNS: dict[str, ColumnFile] = {
     "created_at": ColumnFile(type="timestamptz", nullable=False, default="now()"),
     "updated_at": ColumnFile(type="timestamptz", nullable=False, default="now()"),
     "version": ColumnFile(type="bigint", nullable=False, default="1", check="version > 0"),
-    "change_xid": ColumnFile(type="xid8", nullable=False, default="pg_current_xact_id()", not_sent="the change feed's cursor, of use to readers of the OMS only"),
-    "changed_by": ColumnFile(type="text", nullable=False, default="current_user", not_sent="tells the sync its own changes (sync:salesforce)"),
+    "change_xid": ColumnFile(
+        type="xid8", nullable=False, default="pg_current_xact_id()", not_sent="the change feed's cursor, of use to readers of the OMS only"
+    ),
+    "changed_by": ColumnFile(
+        type="text", nullable=False, default="current_user", not_sent="tells the sync its own changes (sync:salesforce)"
+    ),
     "deleted_at": ColumnFile(type="timestamptz"),
 }
 _COMMON_FIELDS: dict[str, FieldFile] = {
@@ -116,8 +121,6 @@ class _Loader:
         return Mappings(tables)
 
 
-
-
 class _Table:
     """Resolves one file."""
 
@@ -167,7 +170,9 @@ class _Table:
         return {"id": common.pop("id"), **own, **common}
 
     def _column(self, name: str, file: ColumnFile, unit: str, common: bool) -> Column:
-        policy: Policy = file.policy or ("salesforce" if file.owner == "salesforce" else self.file.policy if file.owner == "both" else "oms")
+        policy: Policy = file.policy or (
+            "salesforce" if file.owner == "salesforce" else self.file.policy if file.owner == "both" else "oms"
+        )
         return Column(
             name=name,
             type=file.type,
@@ -248,7 +253,13 @@ class _Table:
         reference = None
         if file.parent is not None:
             reference = Reference(object=file.object or name.removesuffix("Id"), relationship=file.relationship or _relationship(name))
-        return Constant(field=name, value=file.parent if file.parent is not None else file.value, reference=reference, org=file.org, create_only=file.create_only)
+        return Constant(
+            field=name,
+            value=file.parent if file.parent is not None else file.value,
+            reference=reference,
+            org=file.org,
+            create_only=file.create_only,
+        )
 
     def _field(self, target: Keys, file: TargetFile, name: str, field: FieldFile) -> Field:
         at: Keys = (*target, "fields", name)
@@ -261,7 +272,9 @@ class _Table:
         first = known[0]
         transform = field.transform or DEFAULTS.get((re.sub(r"\(.*", "", first.type), kind), "")
         if transform not in TRANSFORMS:
-            expected = f"one of {', '.join(TRANSFORMS)}" if field.transform else f"a transform: there is no usual one from {first.type} to {kind}"
+            expected = (
+                f"one of {', '.join(TRANSFORMS)}" if field.transform else f"a transform: there is no usual one from {first.type} to {kind}"
+            )
             self.problem((*at, "transform") if field.transform else at, expected)
             transform = "text"
         usable_back = TRANSFORMS[transform].invertible and not first.type.startswith("jsonb_path") and not first.common
@@ -285,13 +298,14 @@ class _Table:
             required=field.required,
             unique=field.unique,
             external_id=field.external_id,
-            picklist=tuple(field.picklist if field.picklist is not None else first.choices or ()) if "icklist" in kind else (),
+            picklist=_picklist(field, first) if "icklist" in kind else (),
             restricted=field.restricted,
             references=self._reference(at, name, field, first, parent),
             create_only=field.create_only,
             insert_only=field.insert_only,
             second_pass=field.second_pass,
             history=field.history,
+            compare=field.compare,
             omit_null=field.omit_null,
             back=usable_back if field.back is None else field.back,
             match_only=field.match_only,
@@ -310,6 +324,7 @@ class _Table:
             object=parent,
             relationship=field.relationship or _relationship(name),
             table=table,
+            many=field.many,
             polymorphic=field.polymorphic,
             missing=field.missing or ("default_owner" if parent == "User" else "wait"),
         )
@@ -355,7 +370,9 @@ class _Table:
                     self.problem(("targets", index, "match"), f"fields of this target; {name} is none")
             if target.record_type_column:
                 choices = set(self.columns[target.record_type_column].choices or ()) if target.record_type_column in self.columns else set()
-                only = set(self.file.targets[index].when.get(target.record_type_column, choices)) if self.file.targets[index].when else choices  # type: ignore[union-attr]
+                only = (
+                    set(self.file.targets[index].when.get(target.record_type_column, choices)) if self.file.targets[index].when else choices
+                )  # type: ignore[union-attr]
                 if missing := only - target.record_type_values.keys():
                     self.problem(("targets", index, "record_type", "values"), f"a record type for {', '.join(sorted(map(str, missing)))}")
 
@@ -447,6 +464,12 @@ def _strongest(columns: list[Column]) -> Owner:
     return "both" if "both" in owners else "salesforce" if "salesforce" in owners else "oms"
 
 
+def _picklist(field: FieldFile, column: Column) -> tuple[str, ...]:
+    if field.picklist == "us_states":
+        return STATE_CODES
+    return tuple(field.picklist) if field.picklist is not None else column.choices or ()
+
+
 def _revoked(field: Field, column: Column) -> Json:
     if column.revoked == "set":
         return "set"
@@ -455,7 +478,16 @@ def _revoked(field: Field, column: Column) -> Json:
 
 def _sync_fields(object_name: str) -> dict[str, Field]:
     return {
-        name: Field(name=name, object=object_name, label=_label(name), type=kind, length=length, precision=precision, scale=0 if precision else None, system=True)
+        name: Field(
+            name=name,
+            object=object_name,
+            label=_label(name),
+            type=kind,
+            length=length,
+            precision=precision,
+            scale=0 if precision else None,
+            system=True,
+        )
         for name, (kind, length, precision) in _SYNC_FIELDS.items()
     }
 
@@ -464,8 +496,14 @@ def _with_guards(fields: dict[str, Field]) -> dict[str, Field]:
     """Tells every text that may be withheld or cut which checkboxes say so; gives a `cut` checkbox its text's length."""
     result = dict(fields)
     for name, field in fields.items():
-        guards = [other.name for other in fields.values() if other.transform == "cut" and other.sources == field.sources and field.overflow_file]
+        guards = [
+            other.name for other in fields.values() if other.transform == "cut" and other.sources == field.sources and field.overflow_file
+        ]
         if field.withheld_when is not None:
-            guards += [other.name for other in fields.values() if other.type == "Checkbox" and set(other.sources) & field.withheld_when.values.keys()]
+            guards += [
+                other.name
+                for other in fields.values()
+                if other.type == "Checkbox" and set(other.sources) & field.withheld_when.values.keys()
+            ]
         result[name] = replace(field, guards=tuple(guards))
     return result

@@ -87,6 +87,7 @@ class Reference:
     relationship: str  # Patient__r, Account
     external_id: str = "OMS_Id__c"
     table: str | None = None  # the OMS table the id is of
+    many: bool = False  # the field is a list of Salesforce ids (EmailMessage.ToIds): the writer resolves it, only REST takes it
     polymorphic: bool = False  # JSON needs attributes.type, CSV the prefix `Account:`
     missing: Literal["wait", "default_owner"] = "wait"  # no such parent: it is still to come, or (staff) the default owner stands in
 
@@ -119,6 +120,7 @@ class Field:
     insert_only: bool = False  # only a plain insert takes it (audit fields): neither upsert nor update
     second_pass: bool = False  # a reference to its own table: written once all of the table's records are there
     history: bool = True  # False: live writes only; the migration leaves it out and nothing compares it
+    compare: bool = True  # False: Salesforce may change it by itself
     omit_null: bool = False  # null is left out instead of written (OwnerId)
     back: bool = False  # flows to the OMS as well
     match_only: bool = False  # read to find the record, never written
@@ -144,7 +146,7 @@ class Field:
     @property
     def compared(self) -> bool:
         """Does reconciliation compare it? Not what history leaves out, nor copies only an insert or an org's feature fills."""
-        return self.history and not self.insert_only and not self.match_only
+        return self.compare and self.history and not self.insert_only and not self.match_only
 
     @property
     def path(self) -> str:

@@ -68,7 +68,12 @@ def instant(value: object) -> str:
     """Normal form of a moment: `2026-01-31T23:59:59.123Z`. Takes ISO 8601 with any offset (`Z`, `+0000`, `+02:00`) or a datetime."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)  # type: ignore[arg-type]
-        if isinstance(value, str) and len(value) == 27 and value[10] + value[19] + value[26] == "T.Z" and FIRST_YEAR <= moment.year <= LAST_YEAR:
+        if (
+            isinstance(value, str)
+            and len(value) == 27
+            and value[10] + value[19] + value[26] == "T.Z"
+            and FIRST_YEAR <= moment.year <= LAST_YEAR
+        ):
             return f"{value[:23]}Z"
         if moment.tzinfo is None:
             raise TransformError("a moment without a time zone", code="no_time_zone")

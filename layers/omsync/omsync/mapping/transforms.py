@@ -431,6 +431,15 @@ def _reference(field: Field, _zone: str) -> Codec:
     return Codec(forward, normal, _same)
 
 
+def _recipient(field: Field, _zone: str) -> Codec:
+    """The patient an outbound message went to."""
+
+    def forward(patient_id: Json, direction: Json) -> Json:
+        return str(patient_id).lower() if patient_id is not None and direction == "outbound" else None
+
+    return Codec(forward, lambda value: str(value) if value else None)
+
+
 _TEXT = "trimmed, LF, '' is null"
 TRANSFORMS: dict[str, Transform] = {
     "text": Transform(_text, True, f"{_TEXT}; in a one-line field LF and tab are spaces; control characters go; too long is an error"),
@@ -456,6 +465,7 @@ TRANSFORMS: dict[str, Transform] = {
     "datetime": Transform(_datetime, True, "UTC, cut to milliseconds, years 1700 to 4000"),
     "date": Transform(_date, True, "YYYY-MM-DD, years 1700 to 4000, no time zone"),
     "org_date": Transform(_org_date, False, "the date in the org's time zone of the first moment that is set"),
+    "recipient": Transform(_recipient, False, "the patient's OMS id, of an outbound message"),
     "reference": Transform(_reference, True, "the parent's OMS id, lower case"),
 }
 

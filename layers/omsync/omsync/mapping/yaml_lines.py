@@ -62,7 +62,9 @@ class Document:
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in result:
-                raise MappingError([Problem(self.name, line, ".".join(map(str, (*keys, key))), "a key given once; this is its second time")])
+                raise MappingError(
+                    [Problem(self.name, line, ".".join(map(str, (*keys, key))), "a key given once; this is its second time")]
+                )
             self._lines[(*keys, key)] = line
             result[key] = self._build(value_node, (*keys, key))
         return result
