@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omsync.oms.errors import ColumnError, Rejected
-from omsync.oms.rows import NO_VERSION, OmsRows, as_row, microseconds
+from omsync.oms.rows import NO_VERSION, OmsRows, as_row
 from omsync.platform.errors import Retryable, Stale
+from omsync.platform.times import microseconds
 from omsync.sync.ports import Creation, Inquiry, Patch, Refused
 from omsync.sync.records import RecordKey
 

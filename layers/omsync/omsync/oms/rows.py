@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from omsync.mapping.model import Json
 from omsync.oms.client import OmsClient, Row
 from omsync.oms.errors import Rejected
 from omsync.platform.errors import OmsyncError, Stale
+from omsync.platform.times import microseconds
 from omsync.sync.ports import Answers, Creation, Inquiry, Patch, Refused
 from omsync.sync.records import OmsRow, RecordKey
 
 #: calls under way at once: one row a call is how the OMS takes writes
 PARALLEL = 8
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: a version that no row has: a PATCH that must not take effect
 NO_VERSION = 0
 
@@ -74,12 +73,6 @@ def as_row(table: str, row: Row) -> OmsRow:
         changed_by=str(row.get("changed_by") or ""),
         deleted=row.get("deleted_at") is not None,
     )
-
-
-def microseconds(moment: str) -> int:
-    """An ISO 8601 moment as whole microseconds since 1970: exact, which a float of seconds is not."""
-    delta = datetime.fromisoformat(moment) - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def _times(edited: Mapping[str, Json]) -> dict[str, int]:
