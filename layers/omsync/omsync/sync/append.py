@@ -1,0 +1,94 @@
+"""Records that are inserted once and then only report how they fared: communications (EmailMessage, Communication__c).
+
+They keep no save count and no stamps, and EmailMessage no unique key. So a row of the OMS is inserted under a lease of its ledger
+item, after a query by OMS_Id__c; the lease outlives any function, so an insert whose answer was lost is found by whoever comes after it.
+Afterwards only the units that are not `insert_only` (delivery status, deletion mark) are written, from the OMS. A record born in
+Salesforce gets its row as any other birth does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omsync.platform.errors import Permanent, Retryable
+from omsync.sync.births import bear
+from omsync.sync.context import Work, look_up
+from omsync.sync.effects import FindRecord, ReadItem, ReadRecord, ReadRow, Undelete, WriteRecord
+from omsync.sync.intents import resolve
+from omsync.sync.parents import bring, follow_merges, name_parents
+from omsync.sync.ports import Lookup, MissingParent, Write
+from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
+
+
+async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
+    """One look at a record; None: look again."""
+    item = await ReadItem(work.key) or Item(key=work.key)
+    if item.intent is not None:
+        item = await resolve(work, item, item.intent)
+    where = work.where(item)
+    record = await look_up(where, None)
+    row = await ReadRow(work.key)
+    if row is None:
+        if record is None or record.deleted:
+            return Outcome("ignored", work.key, "on neither side")
+        if not await name_parents(work, record, tried):
+            await bear(work, item, record)
+        return None
+    if where is None:
+        return await _insert(work, item, row)
+    if record is None or record.deleted:
+        await _revive(work, item, row, where)
+        return None
+    return await _report(work, item, row, record)
+
+
+async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
+    if reason := work.rules.skip_reason(row):
+        return Outcome("skipped", work.key, reason)
+    shared, sobject = work.shared, work.rules.object_for(row)
+    row = await follow_merges(work, row, work.rules.units)
+    fields = work.rules.fields(row, sobject, None)
+    now = shared.clock.now()
+    if item.lease is not None and item.lease.until > now:
+        raise Retryable("another function inserts it", code="sync.lease", after=(item.lease.until - now) / 1_000_000)
+    item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
+    record = await FindRecord(Lookup(sobject, work.key.id))
+    if record is None:
+        try:
+            record_id = await WriteRecord(Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
+        except MissingParent as missing:
+            await work.save(replace(item, lease=None))  # refused, so nothing is on its way
+            await bring(work, row, missing.id)
+            return None
+        except Permanent:
+            await work.save(replace(item, lease=None))
+            raise
+    else:
+        record_id = record.id
+    version = row.version if record is None else record.version
+    await work.save(replace(item, salesforce_id=record_id, version=version, lease=None, mapping=work.rules.fingerprint))
+    return None if record is not None else Outcome("written", work.key)
+
+
+async def _revive(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> None:
+    """History is the OMS's: a deleted record is undeleted, or inserted again."""
+    try:
+        await Undelete(ref)
+    except Permanent:
+        record = await ReadRecord(ref)
+        if record is None or record.deleted:
+            await work.save(replace(item.moved_to(None), object=work.rules.object_for(row)))
+
+
+async def _report(work: Work, item: Item, row: OmsRow, record: SalesforceRecord) -> Outcome:
+    values, found = work.rules.row_values(row, record.object), work.rules.record_values(record)
+    units = frozenset(name for name, unit in work.rules.units.items() if not unit.insert_only and values[name] != found[name])
+    stale = record.version is not None and record.version > row.version
+    if not stale and (units or record.version != row.version):
+        fields = work.rules.fields(row, record.object, units)
+        await WriteRecord(Write(object=record.object, id=record.id, fields=fields, version=row.version, oms_id=work.key.id))
+    version = max(row.version, record.version or 0)
+    done = replace(item, object=record.object, salesforce_id=record.id, version=version, lease=None, mapping=work.rules.fingerprint)
+    if done != item:
+        await work.save(done)
+    return Outcome("written" if units else "in_step", work.key)

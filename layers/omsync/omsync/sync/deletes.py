@@ -1,0 +1,113 @@
+"""Deletes, undeletes and merges. The OMS's own soft delete needs nothing of this: `OMS_Deleted__c` is a field like any other.
+
+Deleted in Salesforce:
+    merged into another record     the loser's item is retired and never written; a Case asks for the merge in the OMS
+    of what Salesforce owns        the row is soft-deleted in the OMS; restored if the record lives again
+    of what the OMS owns           undone: undeleted, or created again from a fresh read; its children's lookups are written again
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omsync.platform.errors import Permanent, Retryable
+from omsync.sync.births import oms_id
+from omsync.sync.context import Work
+from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, OpenCase, PatchRow, ReadRecord, Undelete
+from omsync.sync.ports import CaseRequest, Conflict, Patch, Refused
+from omsync.sync.records import CHANGED_BY, Intent, Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef, to_iso
+
+
+def is_ours(item: Item, row: OmsRow) -> bool:
+    """Did the sync soft-delete the row, because its record was deleted? A lost ledger leaves only the OMS's word."""
+    return row.deleted and (item.gone or (not item.known and row.changed_by == CHANGED_BY))
+
+
+async def restore(work: Work, item: Item, row: OmsRow) -> None:
+    """The record lives again: so does its row."""
+    await _set_deleted(work, replace(item, relink=True), row, deleted=False)
+
+
+async def follow(work: Work, item: Item, row: OmsRow, ref: SalesforceRef, record: SalesforceRecord | None) -> Outcome | None:
+    """The record at `ref` is deleted, or purged (None). None: look again."""
+    if record is not None and record.master_id is not None:
+        await _retire(work, item, record, record.master_id)
+        return None
+    if work.rules.record_owner == "salesforce":
+        if row.deleted:
+            done = replace(item, gone=True, object=ref.object, salesforce_id=ref.id, version=row.version)
+            if done != item:
+                await work.save(done)
+            return Outcome("in_step", work.key, "deleted")
+        await _set_deleted(work, replace(item, object=ref.object, salesforce_id=ref.id), row, deleted=True)
+        return None
+    await _undo(work, item, row, ref)
+    return None
+
+
+async def _set_deleted(work: Work, item: Item, row: OmsRow, *, deleted: bool) -> None:
+    intent = Intent(id=work.shared.clock.new_id(), patches=True, gone=deleted)
+    item = await work.save(replace(item, intent=intent))
+    moment = to_iso(work.shared.clock.now()) if deleted else None
+    try:
+        await PatchRow(Patch(work.key, intent.id, row.version, {"deleted_at": moment}))
+    except Refused:
+        await work.save(replace(item, intent=None))
+        raise
+    await work.save(replace(item, gone=deleted, intent=None))
+
+
+async def _undo(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> None:
+    item = await work.save(replace(item, object=ref.object, salesforce_id=ref.id, relink=True))
+    await LogConflict(_undone(item))
+    try:
+        await Undelete(ref)
+    except Permanent:
+        record = await ReadRecord(ref)
+        if record is None or record.deleted:  # gone for good: the next look creates it anew, or finds the live one that bears its OMS id
+            await work.save(item.moved_to(None))
+
+
+def _undone(item: Item) -> Conflict:
+    return Conflict(
+        id=f"{item.key}/deleted/{item.salesforce_id}/{item.revision}",
+        record=item.key,
+        unit="record",
+        reason="deleted",
+        policy="oms",
+        winner="oms",
+        winner_digest="",
+        loser_digest="",
+        save=item.save,
+        edited_at=None,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- merges
+
+
+async def _retire(work: Work, item: Item, loser: SalesforceRecord, master_id: str) -> None:
+    """The loser's item names the winner from now on."""
+    ref = SalesforceRef(loser.object, master_id)
+    master = await ReadRecord(ref)
+    if master is not None and master.oms_id is None and not master.deleted:
+        outcome = await Await(ref)
+        if outcome.error is not None:
+            raise Retryable("the winner of the merge has no OMS id yet", code="sync.merge", record=str(work.key))
+    winner = oms_id(ref) if master is None or master.oms_id is None else master.oms_id
+    await work.save(replace(item, object=loser.object, salesforce_id=loser.id, merged_into=winner, held={}, intent=None))
+    for hold in item.held.values():
+        await CloseCase(hold.case)
+
+
+async def stay_retired(work: Work, item: Item, row: OmsRow | None) -> Outcome:
+    """A retired item is never written. Its Case is open until the OMS merged the two as well."""
+    if item.merged_into is None:
+        raise RuntimeError(f"{item.key} is not retired")
+    case = f"{item.key}/merged/{item.merged_into}"
+    if row is not None and work.rules.merged_into(row) == item.merged_into:
+        await CloseCase(case)
+    elif await GetCase(case) == "none":
+        ref = SalesforceRef(item.object, item.salesforce_id) if item.object and item.salesforce_id else None
+        await OpenCase(CaseRequest(case, item.key, "merged", ref, into=RecordKey(item.key.table, item.merged_into)))
+    return Outcome("retired", work.key, "merged in Salesforce")

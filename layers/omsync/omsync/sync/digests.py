@@ -1,0 +1,45 @@
+"""Values as keyed hashes: what the ledger keeps instead of values.
+
+HMAC-SHA256, cut to 128 bits, over record, unit and canonical JSON: equal values of two records or two units hash differently, so the
+ledger tells nobody who shares an address. A digest names its key (`k2:...`); a digest whose key is gone compares with nothing, and the
+marks' counts and times go on deciding.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+
+from omsync.platform.errors import Permanent
+from omsync.sync.records import RecordKey, UnitValue
+
+BYTES = 16
+
+
+class Digests:
+    """Hashes with the current key, compares with any key still held."""
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        if current not in keys:
+            raise Permanent(f"the ledger's current key {current!r} is not among {sorted(keys)}", code="ledger.key")
+        if any(":" in name for name in keys):
+            raise Permanent("a key's name holds no colon", code="ledger.key")
+        self._keys, self._current = dict(keys), current
+
+    def of(self, key: RecordKey, unit: str, value: UnitValue) -> str:
+        return self._digest(self._current, key, unit, value)
+
+    def same(self, digest: str, key: RecordKey, unit: str, value: UnitValue) -> bool | None:
+        """Is it this value's digest? None: its key is gone."""
+        name = digest.partition(":")[0]
+        if name not in self._keys:
+            return None
+        return hmac.compare_digest(digest, self._digest(name, key, unit, value))
+
+    def _digest(self, name: str, key: RecordKey, unit: str, value: UnitValue) -> str:
+        text = json.dumps([key.table, key.id, unit, value], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        raw = hmac.digest(self._keys[name], text.encode(), hashlib.sha256)[:BYTES]
+        return f"{name}:{base64.urlsafe_b64encode(raw).decode().rstrip('=')}"

@@ -1,0 +1,69 @@
+"""Resolving what somebody began: nobody merges before it is known what an open intent has changed.
+
+An intent belongs to whoever resolves it first; the compare-and-sets refuse the other. The PATCH is settled under its key (the OMS gives its
+first answer, or never executes it); Salesforce tells by Sync_Write__c whether it took the write; a birth is there or it is not.
+What took effect becomes base; the rest is merged anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from omsync.sync.births import base_of_birth
+from omsync.sync.context import Work, look_up
+from omsync.sync.effects import ReadRow, Settle
+from omsync.sync.plan import new_hold
+from omsync.sync.ports import Inquiry, Lookup, Refused
+from omsync.sync.records import Hold, Intent, Item, Mark, OmsRow
+
+
+async def resolve(work: Work, item: Item, intent: Intent) -> Item:
+    """The item without its intent. A birth that is not in the OMS stays open: whoever goes on with it carries its attempts along."""
+    base, held, gone = dict(item.base), dict(item.held), item.gone
+    if intent.births:
+        row = await ReadRow(work.key)
+        if row is None:
+            return item
+        base |= base_of_birth(work, intent, row, _object(item))
+    if intent.patches:
+        try:
+            answer = await Settle(Inquiry(work.key, intent.id))
+        except Refused as refused:
+            held |= holds_of(work, item, intent, refused.columns)
+        else:
+            if answer is not None:
+                base |= taken(work, intent.to_oms, answer, _object(item))
+                gone = gone if intent.gone is None else intent.gone
+    salesforce_id = item.salesforce_id
+    if intent.to_salesforce:
+        record = await look_up(work.where(item), Lookup(_object(item), work.key.id))
+        if record is not None and record.write == intent.id:
+            base |= intent.to_salesforce
+            salesforce_id = record.id
+    return await work.save(replace(item, base=base, held=held, gone=gone, salesforce_id=salesforce_id, intent=None))
+
+
+def taken(work: Work, marks: Mapping[str, Mark], row: OmsRow, sobject: str) -> dict[str, Mark]:
+    """The base of units that a PATCH brought to the OMS: the row as the PATCH left it, Salesforce as it was read for the PATCH."""
+    values = work.rules.row_values(row, sobject)
+    digests = work.shared.digests
+    return {
+        unit: Mark(digests.of(work.key, unit, values[unit]), read.save, work.rules.edited_at(row, unit)) for unit, read in marks.items()
+    }
+
+
+def holds_of(work: Work, item: Item, intent: Intent, columns: Collection[str]) -> dict[str, Hold]:
+    """Holds for the units of a PATCH that the OMS refused: those it named, or all."""
+    named = {unit for column in columns if (unit := work.rules.unit_of(column)) in intent.to_oms}
+    return {
+        unit: new_hold(item, unit, "refused", mark.save, mark.edited_at)
+        for unit, mark in intent.to_oms.items()
+        if unit in named or not named
+    }
+
+
+def _object(item: Item) -> str:
+    if item.object is None:
+        raise RuntimeError(f"{item.key}: an intent without an object")
+    return item.object

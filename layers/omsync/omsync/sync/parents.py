@@ -1,0 +1,71 @@
+"""Parents: whom a record's lookups name, on either side, and what to do when they are not there yet or no longer.
+
+A parent's lookups lead away from its children, so waiting for parents ends. A patient merged in Salesforce stands for itself no longer: its
+retired item names the winner, and its children's lookups are written, and compared, as the winner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from omsync.platform.errors import Permanent, Retryable
+from omsync.sync.context import Work
+from omsync.sync.effects import Await, Ensure, ReadItem
+from omsync.sync.records import OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef
+
+#: merges of merges followed
+MERGES = 10
+
+
+async def winner_of(key: RecordKey) -> RecordKey:
+    """The record that stands for `key` in Salesforce: itself, unless it was merged away there."""
+    for _ in range(MERGES):
+        item = await ReadItem(key)
+        if item is None or item.merged_into is None:
+            return key
+        key = RecordKey(key.table, item.merged_into)
+    raise Permanent(f"more than {MERGES} merges in a row", code="sync.merges", record=str(key))
+
+
+async def follow_merges(work: Work, row: OmsRow, units: Iterable[str]) -> OmsRow:
+    """The row with these units' lookups pointing to the winners of merges in Salesforce."""
+    for name in units:
+        table = work.rules.units[name].parent
+        parent_id = work.rules.reference(name, row) if table is not None else None
+        if table is None or parent_id is None or work.shared.registry.shared(table) is None:
+            continue
+        winner = await winner_of(RecordKey(table, parent_id))
+        if winner.id != parent_id:
+            row = work.rules.with_reference(name, row, winner.id)
+    return row
+
+
+async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
+    """Write the missing parent of this row to Salesforce."""
+    table = next(
+        (unit.parent for name, unit in work.rules.units.items() if unit.parent and work.rules.reference(name, row) == parent_id), None
+    )
+    if table is None:
+        raise Permanent("Salesforce misses a parent that this row does not name", code="sync.parent", record=str(work.key))
+    key = RecordKey(table, parent_id)
+    if work.shared.registry.shared(table) is None:
+        await Ensure(key)
+    else:
+        _check(await Await(key), key)
+
+
+async def name_parents(work: Work, record: SalesforceRecord, tried: set[SalesforceRef]) -> bool:
+    """Synchronise parents born in Salesforce that have no OMS id yet, each once; False if there was nothing to do."""
+    nameless = {SalesforceRef(parent.object, parent.salesforce_id) for parent in record.parents.values() if parent.oms_id is None} - tried
+    for ref in sorted(nameless):
+        tried.add(ref)
+        await Await(ref)
+    return bool(nameless)
+
+
+def _check(outcome: Outcome, key: RecordKey) -> None:
+    """A parent that cannot be there: a child of a broken one is broken; of a late one, late."""
+    if outcome.kind == "permanent" or outcome.kind == "skipped":
+        raise Permanent(f"its parent {key} cannot be written: {outcome.reason or outcome.error}", code="sync.parent")
+    if outcome.kind == "retryable":
+        raise Retryable(f"its parent {key} is not there yet", code="sync.parent")
