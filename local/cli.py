@@ -6,17 +6,19 @@ import importlib
 
 import click
 
-#: command -> module with a click command named `command`
+#: command -> (module:attribute of a click command, one line of help)
 COMMANDS = {
-    "seed": "local.seed.command",
-    "up": "local.stack.commands:up",
-    "down": "local.stack.commands:down",
-    "clock": "local.stack.commands:clock",
+    "seed": ("local.seed.command:command", "Fill the OMS with plausible data."),
+    "up": ("local.stack.commands:up", "Start the embedded stack and deploy into it."),
+    "down": ("local.stack.commands:down", "Stop the embedded stack; its data stay."),
+    "status": ("local.stack.commands:status", "Say what runs, and show what crashed."),
+    "logs": ("local.stack.commands:logs", "Show the end of a part's log."),
+    "clock": ("local.stack.commands:clock", "Fire schedules instead of waiting for them."),
 }
 
 
 class LazyCommands(click.Group):
-    """Imports a command's module when it is used."""
+    """Lists all commands by name and imports one when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -24,10 +26,14 @@ class LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), name or "command")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=LazyCommands)

@@ -1,0 +1,101 @@
+"""What a function is told by its environment, one model per function, built from small mixins.
+
+The names are those of template.yaml in upper snake case. A missing or malformed variable is one error at cold start that names it;
+nothing else in the product reads `os.environ`. Secrets are read by ARN, once per process.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from omsync.platform import aws
+from omsync.platform.errors import Permanent
+
+
+class SettingsFault(Permanent):
+    """The environment is not what the function needs: a deployment to mend."""
+
+
+class Settings(BaseSettings):
+    """What every function has."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    stage: Literal["local", "staging", "prod"]
+    version: str
+    build_id: str
+
+
+class Oms(BaseSettings):
+    """The OMS's API."""
+
+    oms_base_url: str
+    oms_secret_arn: str
+
+
+class Salesforce(BaseSettings):
+    """The org. `salesforce_ca` is a file, or empty for the public certificate authorities."""
+
+    salesforce_base_url: str
+    salesforce_secret_arn: str
+    salesforce_ca: str = ""
+
+
+class OmsDatabase(BaseSettings):
+    """The OMS's database, for what reads it in bulk."""
+
+    oms_database_secret_arn: str
+
+
+class Queues(BaseSettings):
+    """Where work is put."""
+
+    mirror_queue_url: str
+    sync_queue_url: str
+
+
+class State(BaseSettings):
+    """Cursors, breakers and budget."""
+
+    state_table: str
+
+
+class Staging(BaseSettings):
+    """S3: payloads too long for a queue, extracts, reports."""
+
+    staging_bucket: str
+
+
+class Health(Settings, Oms, Salesforce, Queues, State):
+    """GET /health."""
+
+    probe_seconds: float = Field(default=3.0, gt=0, le=10)
+
+
+def load[T: BaseSettings](model: type[T]) -> T:
+    """The model filled from the environment; `SettingsFault` names every variable that is missing or wrong, never a value."""
+    try:
+        return model()
+    except ValidationError as fault:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in fault.errors(include_input=False)
+        )
+        raise SettingsFault(f"{model.__name__} settings: {wrong}", code="settings") from None
+
+
+@cache
+def secret(arn: str) -> dict[str, SecretStr]:
+    """A secret's JSON members, read once per process; `SettingsFault` if it is no JSON object."""
+    text = aws.secrets().get_secret_value(SecretId=arn)["SecretString"]
+    try:
+        members = json.loads(text)
+    except ValueError:
+        members = None
+    if not isinstance(members, dict):
+        raise SettingsFault(f"{arn}: expected a JSON object of strings", code="settings.secret")
+    return {str(name): SecretStr(str(value)) for name, value in members.items() if value is not None}

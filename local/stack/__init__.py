@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL, the reference OMS, the Salesforce simulator and AWS, started, deployed into and stopped as one."""
