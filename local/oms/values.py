@@ -26,7 +26,7 @@ ADDRESS_PARTS = ("recipient_name", "line1", "line2", "city", "state_code", "post
 #: shown with an address; sending them back is no fault and changes nothing
 ADDRESS_SHOWN = ("id", "validation_status")
 
-type Json = None | bool | int | float | Decimal | str | list[Json] | dict[str, Json]
+type Json = bool | int | float | Decimal | str | list[Json] | dict[str, Json] | None
 
 
 def row_values(table: Table, body: Mapping[str, Json], *, creating: bool) -> dict[str, object]:
