@@ -160,7 +160,7 @@ class TableFile(Strict):
     run: int = Field(ge=1, le=4)
     wave: Annotated[str, StringConstraints(pattern=r"^[1-4][a-z]$")]
     policy: Policy = Field("oms", description="who wins where both own a column and both changed it")
-    born_in: list[Literal["oms", "salesforce"]] = Field(default_factory=lambda: ["oms"])
+    born_in: list[Literal["oms", "salesforce"]] = ["oms"]
     cutover_run: int | None = Field(None, description="until this run's certificate the OMS owns every column")
     sync_fields: bool | None = Field(None, description="Sync_Save__c and its kin; without: on shared tables")
     patient_keyed: bool = Field(False, description="a row as a whole is PHI")

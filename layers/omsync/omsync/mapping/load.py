@@ -368,13 +368,17 @@ class _Table:
             for name in target.match:
                 if name not in target.fields:
                     self.problem(("targets", index, "match"), f"fields of this target; {name} is none")
-            if target.record_type_column:
-                choices = set(self.columns[target.record_type_column].choices or ()) if target.record_type_column in self.columns else set()
-                only = (
-                    set(self.file.targets[index].when.get(target.record_type_column, choices)) if self.file.targets[index].when else choices
-                )  # type: ignore[union-attr]
-                if missing := only - target.record_type_values.keys():
-                    self.problem(("targets", index, "record_type", "values"), f"a record type for {', '.join(sorted(map(str, missing)))}")
+            self._check_record_types(index, target)
+
+    def _check_record_types(self, index: int, target: Target) -> None:
+        """Every value that the target takes has a record type."""
+        name = target.record_type_column
+        if name is None or name not in self.columns:
+            return
+        given = target.when.values.get(name) if target.when else None
+        taken = given or self.columns[name].choices or ()
+        if missing := [str(value) for value in taken if value not in target.record_type_values]:
+            self.problem(("targets", index, "record_type", "values"), f"a record type for {', '.join(missing)}")
 
     def _check_columns(self, mapping: TableMapping) -> None:
         carried = {path.partition(".")[0] for target in mapping.targets for field in target.fields.values() for path in field.sources}

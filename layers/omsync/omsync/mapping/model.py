@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-type Json = str | int | float | bool | None | list[Json] | dict[str, Json]
+type Json = str | int | float | bool | list[Json] | dict[str, Json] | None
 type Row = Mapping[str, Json]  # an OMS row in the API's JSON shape
 
 type Mode = Literal["mirrored", "shared", "embedded", "matched"]
@@ -92,7 +92,7 @@ class Reference:
     missing: Literal["wait", "default_owner"] = "wait"  # no such parent: it is still to come, or (staff) the default owner stands in
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Field:
     """A Salesforce field and how it is filled. `sources` are columns, or paths such as `shipping_address.line1`, `attribution.source`."""
 
@@ -176,7 +176,7 @@ class Constant:
     create_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
     """A Salesforce object that rows of a table are written to."""
 
@@ -244,7 +244,7 @@ class Embedded:
     where: Condition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TableMapping:
     """Everything about one OMS table."""
 

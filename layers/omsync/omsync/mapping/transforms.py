@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 from zoneinfo import ZoneInfo
 
 from omsync.mapping.errors import TransformError
@@ -26,7 +27,10 @@ type Back = Callable[[Json], Json | tuple[Json, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """`forward` takes the sources' values (one source: never null, unless `nulls`), `back` a normal value and gives the source's (several: a tuple)."""
+    """One field's way. `forward` takes the sources' values (of one source: never null, unless `nulls`).
+
+    `back` takes a normal value and gives the source's value (of several sources: a tuple); None if there is no way back.
+    """
 
     forward: Forward
     normal: Normal
@@ -303,8 +307,11 @@ def _number_normal(scale: int) -> Normal:
             return None
         try:
             if scale == 0:
-                return int(value) if isinstance(value, int) else int(Decimal(str(value)).to_integral_value())
-            return float(value) + 0.0  # type: ignore[arg-type]
+                return int(value) if isinstance(value, int) else _units(value, 0)
+            number = float(str(value)) + 0.0  # no -0.0
+            if not isfinite(number):
+                raise TransformError("not a finite number", code="not_a_number")
+            return number
         except (ValueError, ArithmeticError, TypeError) as fault:
             raise TransformError("not a number", code="not_a_number") from fault
 
@@ -333,9 +340,7 @@ def _integer(field: Field, _zone: str) -> Codec:
         return float(value) if scale else value
 
     def back(value: Json) -> Json:
-        if value is not None and int(value) != value:  # type: ignore[arg-type]
-            raise TransformError("not a whole number", code="not_a_number")
-        return None if value is None else int(value)  # type: ignore[arg-type]
+        return None if value is None else _units(value, 0)
 
     return Codec(forward, _number_normal(scale), back)
 
@@ -358,7 +363,10 @@ def _cents(field: Field, _zone: str) -> Codec:
 
 def _units(value: Json, scale: int) -> int:
     """A number in units of its last place; an error if it has more decimals."""
-    number = Decimal(str(value)).scaleb(scale)
+    try:
+        number = Decimal(str(value)).scaleb(scale)
+    except ArithmeticError as fault:
+        raise TransformError("not a number", code="not_a_number") from fault
     if number != number.to_integral_value():
         raise TransformError(f"more than {scale} decimals", code="too_many_decimals", limit=scale)
     return int(number)

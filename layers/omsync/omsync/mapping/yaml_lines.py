@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from omsync.mapping.errors import MappingError, Problem
 
 type Keys = tuple[str | int, ...]
-type Parsed = str | int | bool | None | list[Parsed] | dict[str, Parsed]
+type Parsed = str | int | bool | list[Parsed] | dict[str, Parsed] | None
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -57,7 +57,6 @@ class Document:
             for index, child in enumerate(node.value):
                 self._lines[(*keys, index)] = child.start_mark.line + 1
             return [self._build(child, (*keys, index)) for index, child in enumerate(node.value)]
-        assert isinstance(node, MappingNode)
         result: dict[str, Parsed] = {}
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
