@@ -1,0 +1,327 @@
+"""The blind writer of mirrored records: newest version of each, parents before children, a thousand to a call, no read before.
+
+Salesforce itself refuses what is older than what it has (the version guard, `OMSYNC_STALE`), so any interleaving, redelivery or late load
+ends with the newest version, and nothing here needs order, a lock or a ledger.
+
+    write(messages) -> one Result a message
+      collapse    of several versions of a record the newest speaks for all
+      compile     row -> records; what is not sent by rule is done
+      rounds      send; then mend what the answers say: fetch and write missing mirrored parents, hand missing shared ones to the
+                  synchroniser, split creates from updates where a field may only be created, repeat lost races as updates
+      superseded  a stored version above the OMS's own is no success: somebody wrote a version that does not exist
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from omsync.mapping.compiled import Compiled
+from omsync.mapping.errors import TransformError
+from omsync.mapping.model import Json, Mappings, Row
+from omsync.mapping.outward import Record as Mapped
+from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, Outcome, chunked
+from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
+from omsync.sync.consume import NOT_REACHED, Result
+from omsync.sync.doors import Outbound
+from omsync.sync.messages import MirrorMessage, SyncMessage
+
+#: sending, fetching parents, splitting once more, and one for a race lost meanwhile
+ROUNDS = 4
+
+type Key = tuple[str, str]  # table, OMS id
+
+
+class Store(Protocol):
+    """Salesforce, as far as the blind writer needs it."""
+
+    def write(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
+        """At most five batches: one call."""
+
+    def existing(self, sobject: str, ids: Sequence[str]) -> set[str]:
+        """Which of these OMS ids are there already?"""
+
+    def versions(self, sobject: str, ids: Sequence[str]) -> dict[str, int]:
+        """OMS id -> OMS_Version__c."""
+
+
+class Rows(Protocol):
+    """The OMS, as far as the blind writer needs it."""
+
+    def batch_get(self, table: str, ids: Sequence[str]) -> dict[str, Row]:
+        """`{id: row}`."""
+
+
+class Renderer(Protocol):
+    """A mapped record as REST's JSON, constants and lookups included."""
+
+    def __call__(self, record: Mapped, *, creating: bool) -> dict[str, Json]:
+        """`creating` False leaves create-only fields out."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """One record of a job, and what became of it."""
+
+    record: Mapped
+    creating: bool
+    settled: bool = False
+    stale: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    """One row on its way. `parts` are empty if it is not sent by rule."""
+
+    key: Key
+    version: int
+    row: Row
+    parts: list[_Part] = field(default_factory=list)
+    fault: OmsyncError | None = None
+    skipped: str | None = None
+    reached: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Is something left to send?"""
+        return self.fault is None and self.skipped is None and any(not part.settled for part in self.parts)
+
+    def result(self) -> Result:
+        """In the consumer's terms."""
+        record = "/".join(self.key)
+        if self.fault is not None:
+            return Result("failed", self.fault, record)
+        if self.skipped is not None:
+            return Result("skipped", record=record)
+        if self.open:
+            return (
+                Result("failed", Retryable("lost every race of this batch", code="mirror.raced"), record) if self.reached else NOT_REACHED
+            )
+        return Result("superseded" if any(part.stale for part in self.parts) else "applied", record=record)
+
+
+@dataclass(slots=True)
+class MirrorWriter:
+    """Writes mirrored rows. `time_is_up` is asked before each call to Salesforce."""
+
+    mappings: Mappings
+    compiled: Callable[[str], Compiled]
+    render: Renderer
+    store: Store
+    oms: Rows
+    sync: Outbound
+    time_is_up: Callable[[], bool] = lambda: False
+    _order: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._order = {table: place for place, table in enumerate(self.mappings.tables)}
+
+    def write(self, messages: Sequence[MirrorMessage]) -> list[Result]:
+        """One result a message, in order. Raises only what concerns the whole batch."""
+        newest = _collapse(messages)
+        rows = self._rows(newest.values())
+        jobs: dict[Key, _Job] = {}
+        results: dict[Key, Result] = {}
+        for key, message in newest.items():
+            row = message.row if message.row is not None else rows.get(key)
+            if row is None:
+                results[key] = Result(
+                    "failed", Permanent("the OMS has no such row", code="mirror.no_row", record="/".join(key)), "/".join(key)
+                )
+            else:
+                jobs[key] = self._job(key, row)
+        self._run(jobs)
+        results |= {key: jobs[key].result() for key in newest if key in jobs}
+        return [results[message.table, message.id] for message in messages]
+
+    # ---------------------------------------------------------------------------------------------------------- preparing
+    def _rows(self, messages: Iterable[MirrorMessage]) -> dict[Key, Row]:
+        """Rows of messages that bring none."""
+        wanted: dict[str, list[str]] = {}
+        for message in messages:
+            if message.row is None:
+                wanted.setdefault(message.table, []).append(message.id)
+        return {(table, row_id): row for table, ids in wanted.items() for row_id, row in self.oms.batch_get(table, ids).items()}
+
+    def _job(self, key: Key, row: Row) -> _Job:
+        job = _Job(key, int(str(row["version"])), row)
+        try:
+            records = self.compiled(key[0]).to_salesforce(row)
+        except TransformError as fault:
+            job.fault = fault
+            return job
+        if not records:
+            job.skipped = self.mappings[key[0]].skip_reason(row) or "no target takes it"
+        # A first version has never been written, any other has: where that is wrong, Salesforce says so and the batch is split by a query.
+        job.parts = [_Part(record, creating=job.version == 1) for record in records]
+        return job
+
+    # ------------------------------------------------------------------------------------------------------------- sending
+    def _run(self, jobs: dict[Key, _Job]) -> None:
+        """Rounds of sending and mending, until nothing is left that another round could help. `jobs` grows by fetched parents."""
+        for _ in range(ROUNDS):
+            pending = [job for job in jobs.values() if job.open]
+            if not pending or self.time_is_up():
+                break
+            lacking, unsplit = self._send(pending)
+            self._split(unsplit)
+            self._fetch_parents(lacking, jobs)
+        self._check_versions([job for job in jobs.values() if any(part.stale for part in job.parts)])
+
+    def _send(self, jobs: Sequence[_Job]) -> tuple[list[tuple[_Job, MissingParent]], list[_Part]]:
+        """Send all open parts. Returns who lacks a parent, and which parts must be split into creates and updates."""
+        lacking: list[tuple[_Job, MissingParent]] = []
+        unsplit: list[_Part] = []
+        prepared = list(self._batches(jobs))
+        for group in chunked(prepared, COLLECTIONS_PER_CALL):
+            if self.time_is_up():
+                break
+            for (_, places), outcomes in zip(group, self.store.write([batch for batch, _ in group]), strict=True):
+                for (job, part), outcome in zip(places, outcomes, strict=True):
+                    job.reached = True
+                    _settle(job, part, outcome, lacking, unsplit)
+        return lacking, unsplit
+
+    def _batches(self, jobs: Sequence[_Job]) -> Iterator[tuple[Batch, list[tuple[_Job, _Part]]]]:
+        """Open parts as batches of one object and kind, parents before children, siblings beside each other."""
+        groups: dict[tuple[int, int, bool], list[tuple[_Job, _Part]]] = {}
+        for job in jobs:
+            for place, part in enumerate(job.parts):
+                if not part.settled:
+                    limited = _has_create_only(part.record)
+                    groups.setdefault((self._order[job.key[0]], place, limited and part.creating), []).append((job, part))
+        for _, members in sorted(groups.items(), key=lambda item: item[0]):
+            members.sort(key=_beside_siblings)
+            for places in chunked(members):
+                records = [self.render(part.record, creating=part.creating or not _has_create_only(part.record)) for _, part in places]
+                target = places[0][1].record.target
+                yield Batch(target.object, "upsert", records, target.external_id), list(places)
+
+    # ------------------------------------------------------------------------------------------------------------- mending
+    def _split(self, parts: Sequence[_Part]) -> None:
+        """Ask which records are there, and send them so."""
+        by_object: dict[str, list[_Part]] = {}
+        for part in parts:
+            by_object.setdefault(part.record.object, []).append(part)
+        for sobject, members in by_object.items():
+            there = self.store.existing(sobject, [part.record.external_id for part in members])
+            for part in members:
+                part.creating = part.record.external_id not in there
+
+    def _fetch_parents(self, lacking: Sequence[tuple[_Job, MissingParent]], jobs: dict[Key, _Job]) -> None:
+        """Mirrored parents join the next round from a fresh read; shared ones are the synchroniser's, their children come again."""
+        wanted: dict[Key, list[_Job]] = {}
+        for job, fault in lacking:
+            parent = self._parent(job, fault)
+            if parent is None or (parent in jobs and jobs[parent].fault is not None):
+                job.fault = fault
+            elif parent not in jobs:
+                wanted.setdefault(parent, []).append(job)
+        rows: dict[Key, Row] = {}
+        for table, ids in _by_table(wanted).items():
+            rows |= {(table, row_id): row for row_id, row in self.oms.batch_get(table, ids).items()}
+        handed: list[SyncMessage] = []
+        for key, children in wanted.items():
+            if self.mappings[key[0]].mode == "matched":  # a member of staff without a user in this org: the lookup stays empty
+                _drop_reference(children, key[1])
+                continue
+            row = rows.get(key)
+            reason = self.mappings[key[0]].skip_reason(row) if row is not None else None
+            if row is None:
+                _fail(children, Permanent("its parent is not in the OMS", code="mirror.orphan", record="/".join(key)))
+            elif reason is not None:
+                for child in children:
+                    child.skipped = f"its parent is not sent: {reason}"
+            elif self.mappings[key[0]].mode == "mirrored":
+                jobs[key] = self._job(key, row)
+            else:
+                handed.append(SyncMessage(correlation_id=f"parent.{key[1]}", origin="parent", table=key[0], id=key[1]))
+                _fail(children, MissingParent("a shared parent is on its way", field=key[0], external_id=key[1]))
+        self.sync.send(handed)
+
+    def _parent(self, job: _Job, fault: MissingParent) -> Key | None:
+        """Which parent Salesforce missed: it names the id, the record knows the table."""
+        wanted = fault.external_id.lower()
+        for part in job.parts:
+            for name, value in part.record.references.items():
+                reference = part.record.target.fields[name].references
+                if value == wanted and reference is not None and reference.table is not None:
+                    return reference.table, wanted
+        return None
+
+    def _check_versions(self, jobs: Sequence[_Job]) -> None:
+        """Salesforce first, then the OMS: a stored version above the OMS's own was never the OMS's."""
+        stale: dict[tuple[str, str], list[_Job]] = {}
+        for job in jobs:
+            for part in job.parts:
+                if part.stale:
+                    stale.setdefault((part.record.object, job.key[0]), []).append(job)
+        for (sobject, table), members in stale.items():
+            ids = [job.key[1] for job in members]
+            stored = self.store.versions(sobject, ids)
+            current = self.oms.batch_get(table, ids)
+            for job in members:
+                row = current.get(job.key[1])
+                if row is not None and stored.get(job.key[1], 0) > int(str(row["version"])):
+                    record = "/".join(job.key)
+                    job.fault = Permanent("Salesforce holds a version that the OMS never had", code="mirror.version_ahead", record=record)
+
+
+def _collapse(messages: Iterable[MirrorMessage]) -> dict[Key, MirrorMessage]:
+    """The newest of each record; between equals the one that brings its row."""
+    newest: dict[Key, MirrorMessage] = {}
+    for message in messages:
+        key = (message.table, message.id)
+        known = newest.get(key)
+        if known is None or (message.version, message.row is not None) > (known.version, known.row is not None):
+            newest[key] = message
+    return newest
+
+
+def _settle(job: _Job, part: _Part, outcome: Outcome, lacking: list[tuple[_Job, MissingParent]], unsplit: list[_Part]) -> None:
+    """One answer of Salesforce."""
+    fault = outcome.error
+    if fault is None:
+        part.settled = True
+    elif isinstance(fault, Stale):
+        part.settled = part.stale = True
+    elif isinstance(fault, MissingParent):
+        lacking.append((job, fault))
+    elif isinstance(fault, CreateOnly) and _has_create_only(part.record):
+        unsplit.append(part)
+    elif isinstance(fault, DuplicateRecord):
+        part.creating = False  # another writer was first: once more, as an update
+    else:
+        fault.record = "/".join(job.key)
+        job.fault = fault
+
+
+def _beside_siblings(member: tuple[_Job, _Part]) -> tuple[str, str]:
+    """Salesforce locks a child's parent while it writes the child: siblings in one batch lock it once."""
+    job, part = member
+    return min((parent or "" for parent in part.record.references.values()), default=""), job.key[1]
+
+
+def _has_create_only(record: Mapped) -> bool:
+    target = record.target
+    return any(one.create_only for one in target.fields.values()) or any(constant.create_only for constant in target.constants)
+
+
+def _fail(jobs: Iterable[_Job], fault: OmsyncError) -> None:
+    for job in jobs:
+        job.fault = fault
+
+
+def _drop_reference(jobs: Iterable[_Job], parent: str) -> None:
+    for job in jobs:
+        for part in job.parts:
+            part.record.references.update({name: None for name, value in part.record.references.items() if value == parent})
+
+
+def _by_table(keys: Mapping[Key, object]) -> dict[str, list[str]]:
+    tables: dict[str, list[str]] = {}
+    for table, row_id in keys:
+        tables.setdefault(table, []).append(row_id)
+    return tables
