@@ -29,6 +29,7 @@ JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LOGIN_HOSTS = ("https://login.salesforce.com", "https://test.salesforce.com")
 SCOPE = "api id web"
 SESSION_SECONDS = 2 * 3600
+CHALLENGE = {"WWW-Authenticate": "Token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class GrantRefused(Exception):
         super().__init__(f"{error}: {description}")
         self.error = error
         self.description = description
+
+
+def expired_session() -> ApiError:
+    return ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid", headers=CHALLENGE)
 
 
 def load_public_key(pem: str) -> RSAPublicKey:
@@ -188,12 +193,11 @@ class Authority:
         """The caller's session from `Authorization: Bearer|OAuth <token>`, or 401 as Salesforce words it."""
         header = request.headers.get("authorization", "").strip()
         scheme, _, token = header.partition(" ")
-        challenge = {"WWW-Authenticate": "Token"}
         if header and scheme.lower() not in {"bearer", "oauth", "token"}:
-            raise ApiError(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", headers=challenge)
+            raise ApiError(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", headers=CHALLENGE)
         session = self.session(token.strip()) if token else None
         if session is None:
-            raise ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid", headers=challenge)
+            raise expired_session()
         return session
 
     # -- grants ------------------------------------------------------------------------------------------------------

@@ -70,6 +70,9 @@ class Faults:
     _random: random.Random = field(default_factory=random.Random)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
     def seed(self, value: int) -> None:
         with self._lock:
             self._random.seed(value)

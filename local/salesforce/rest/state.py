@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.salesforce.auth import Authority, Session
-from local.salesforce.context import Context, Permissions, Surface
+from local.salesforce.context import ADMIN, Context, Permissions, Surface
 from local.salesforce.limits import Limits
 from local.salesforce.rest.http import ApiError, Request, not_found
-from local.salesforce.schema import ObjectType, Org, PermissionSet
+from local.salesforce.schema import ObjectType, Org
 from local.salesforce.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ INVALID_TYPE = (
     "sObject type '{}' is not supported. If you are attempting to use a custom object, be sure to append the '__c' after the entity name. "
     "Please reference your WSDL or the describe call for the appropriate names."
 )
+
+_GRANTED = """
+SELECT '*' FROM User u JOIN Profile p ON p.Id = u.ProfileId WHERE u.Id = ? AND p.PermissionsModifyAllData = 1
+UNION ALL
+SELECT s.Name FROM PermissionSetAssignment a JOIN PermissionSet s ON s.Id = a.PermissionSetId
+WHERE a.AssigneeId = ? AND a.IsDeleted = 0 AND s.IsDeleted = 0 ORDER BY 1
+"""
 
 
 @dataclass
@@ -60,7 +67,8 @@ class OrgState:
     calls: Calls = field(default_factory=Calls)
     publisher: Publisher | None = None
     router: Router | None = None
-    _permissions: dict[str, Permissions] = field(default_factory=dict)
+    on_close: list[Callable[[], None]] = field(default_factory=list)  # services that stop with the server
+    _permissions: dict[tuple[str, ...], Permissions] = field(default_factory=dict)
 
     @property
     def org_id(self) -> str:
@@ -74,31 +82,25 @@ class OrgState:
         return found
 
     def permissions(self, user_id: str) -> Permissions:
-        """The union of what the user's permission sets grant (`assign` says which)."""
-        known = self._permissions.get(user_id)
+        """The union of what the user's profile and permission sets grant, as assigned right now."""
+        names = self.granted(user_id)
+        known = self._permissions.get(names)
         if known is None:
-            known = self._permissions[user_id] = self._load_permissions(user_id)
+            known = self._permissions[names] = self._union(names)
         return known
 
-    def _load_permissions(self, user_id: str) -> Permissions:
-        names = json.loads(self.store.state("permissions") or "{}").get(user_id, [])
-        if "*" in names:
-            return Permissions(everything=True, user=frozenset({"CreateAuditFields", "ModifyAllData", "ViewAllData"}))
-        sets = tuple(self.org.permission_sets[name] for name in names if name in self.org.permission_sets)
-        return union(sets)
+    def granted(self, user_id: str) -> tuple[str, ...]:
+        """`*` for a profile that may do anything, then the names of the user's permission sets."""
+        with self.store.read() as connection:
+            rows = connection.execute(_GRANTED, (user_id, user_id)).fetchall()
+        return tuple(row[0] for row in rows)
 
-    def assign(self, user_id: str, names: list[str]) -> None:
-        """Give a user these permission sets and no others; `*` is the System Administrator's profile."""
-        unknown = [name for name in names if name != "*" and name not in self.org.permission_sets]
-        if unknown:
-            raise ValueError(
-                f"no such permission set: {', '.join(unknown)}; the metadata has {', '.join(self.org.permission_sets) or 'none'}"
-            )
-        with self.store.write():
-            assigned = json.loads(self.store.state("permissions") or "{}")
-            assigned[user_id] = names
-            self.store.set_state("permissions", json.dumps(assigned))
-        self._permissions.pop(user_id, None)
+    def _union(self, names: tuple[str, ...]) -> Permissions:
+        sets = tuple(self.org.permission_sets[name] for name in names if name in self.org.permission_sets)
+        everything = "*" in names or any(s.all for s in sets)
+        custom: frozenset[str] = frozenset().union(*(s.custom_permissions for s in sets))
+        user: frozenset[str] = frozenset().union(*(s.user_permissions for s in sets))
+        return Permissions(everything=everything, sets=sets, custom=custom, user=user | ADMIN.user if everything else user)
 
     def context(self, request: Request, *, all_or_none: bool = False, surface: Surface = Surface.REST) -> Context:
         """The frame in which a request's records are saved: its user, rights and headers."""
@@ -114,16 +116,6 @@ class OrgState:
             user=dict(user),
             now=self.store.clock,
         )
-
-
-def union(sets: tuple[PermissionSet, ...]) -> Permissions:
-    """What several permission sets grant together."""
-    return Permissions(
-        everything=any(s.all for s in sets),
-        sets=sets,
-        custom=frozenset().union(*(s.custom_permissions for s in sets)),
-        user=frozenset().union(*(s.user_permissions for s in sets)),
-    )
 
 
 def call_option(request: Request, name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Pages for people: browse the org's objects, look at a record with what belongs to it, change it as a coordinator would."""
