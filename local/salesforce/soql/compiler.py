@@ -30,14 +30,15 @@ MAX_OFFSET = 2000
 _FIELDS_LIMIT = 200
 
 
-def compile_query(query: Query, org: Org, context: Context, *, all_rows: bool = False) -> Plan:
-    """The plan of a root query. `all_rows` takes in deleted records (queryAll)."""
-    return _Compiler(org, context, all_rows=all_rows or query.all_rows).root(query)
+def compile_query(query: Query, org: Org, context: Context, *, all_rows: bool = False, compounds: bool = True) -> Plan:
+    """The plan of a root query. `all_rows` takes in deleted records (queryAll); `compounds` says whether FIELDS() gives addresses."""
+    return _Compiler(org, context, all_rows=all_rows or query.all_rows, compounds=compounds).root(query)
 
 
 class _Compiler:
-    def __init__(self, org: Org, context: Context, *, all_rows: bool) -> None:
+    def __init__(self, org: Org, context: Context, *, all_rows: bool, compounds: bool) -> None:
         self.org = org
+        self.compounds = compounds
         self.context = context
         self.all_rows = all_rows
         self._scopes = 0
@@ -148,7 +149,9 @@ class _Compiler:
         wanted = [
             f
             for f in scope.object.fields.values()
-            if (item.scope == "ALL" or f.custom == (item.scope == "CUSTOM")) and self.context.permissions.readable(scope.object, f)
+            if (item.scope == "ALL" or f.custom == (item.scope == "CUSTOM"))
+            and (f.stored or self.compounds)
+            and self.context.permissions.readable(scope.object, f)
         ]
         if not wanted and len(query.select) == 1:
             text = f"The SOQL FIELDS function found no fields of {scope.object.name}"

@@ -15,8 +15,9 @@ from local.salesforce.ids import make_id
 from local.salesforce.schema import FieldType, Kind
 from local.salesforce.soql.compiler import compile_query
 from local.salesforce.soql.errors import SoqlError
+from local.salesforce.soql.nodes import SelectFields
 from local.salesforce.soql.parser import parse
-from local.salesforce.soql.plan import Aggregation, Cell, Child, JsonRecord, Selection, SqlRow, Typeof
+from local.salesforce.soql.plan import Aggregation, Child, JsonRecord, Selection, SqlRow, Typeof
 from local.salesforce.store import Store
 
 BATCH = 2000
@@ -126,12 +127,30 @@ class Executor:
 
     def csv_rows(self, soql: str, context: Context, *, all_rows: bool = False) -> tuple[list[str], Iterator[SqlRow]]:
         """A bulk query: its header, and its rows as text-ready values, streamed. Rows hold a read snapshot until exhausted."""
-        plan = compile_query(parse(soql), self.store.org, context, all_rows=all_rows)
-        columns, header = _csv_columns(plan)
+        plan = self._bulk_plan(soql, context, all_rows=all_rows)
+        columns = [_csv_sql(plan.columns[cell.index], cell.field) for _, cell in plan.headers]
+        return [header for header, _ in plan.headers], self._stream(plan.rows_sql(columns=", ".join(columns)), plan.params)
+
+    def check_bulk(self, soql: str, context: Context) -> str:
+        """The object of a bulk query, or the SoqlError that such a job would meet."""
+        return self._bulk_plan(soql, context, all_rows=False).object.name
+
+    def _bulk_plan(self, soql: str, context: Context, *, all_rows: bool) -> Selection:
+        """What the Bulk API leaves out of SOQL: aggregates, subqueries, TYPEOF, OFFSET, compound fields, FIELDS without bounds."""
+        query = parse(soql)
+        if any(isinstance(item, SelectFields) and item.scope != "STANDARD" for item in query.select):
+            text = "The SOQL FIELDS function is not supported with an unbounded set of fields in this API"
+            raise SoqlError("MALFORMED_QUERY", text)
+        plan = compile_query(query, self.store.org, context, all_rows=all_rows, compounds=False)
         if isinstance(plan, Aggregation):
-            sql = plan.sql
-            return header, self._stream(sql, plan.params)
-        return header, self._stream(plan.rows_sql(columns=", ".join(columns)), plan.params)
+            raise SoqlError("API_ERROR", "Aggregate functions and GROUP BY not supported in Bulk Query")
+        if plan.children or plan.typeofs:
+            raise SoqlError("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
+        if plan.offset is not None:
+            raise SoqlError("API_ERROR", "OFFSET clause not supported in Bulk Query")
+        if plan.has_compounds():
+            raise SoqlError("API_ERROR", "Selecting compound data not supported in Bulk Query")
+        return plan
 
     def _stream(self, sql: str, params: Sequence[Stored]) -> Iterator[SqlRow]:
         with self._connection() as connection:
@@ -235,30 +254,6 @@ def _fill_typeof(connection: sqlite3.Connection, typeof: Typeof, rows: Sequence[
 
 
 # CSV ----------------------------------------------------------------------------------------------------------------
-
-
-def _csv_columns(plan: Selection | Aggregation) -> tuple[list[str], list[str]]:
-    """Column expressions whose values need no more than quoting, and their headers."""
-    if isinstance(plan, Aggregation):
-        if plan.count_only:
-            raise SoqlError("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
-        return [], list(plan.cells)
-    if plan.children or plan.typeofs:
-        raise SoqlError("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
-    if any(not isinstance(entry, Cell) for entry in _leaves(plan)):
-        raise SoqlError("API_ERROR", "Selecting compound data not supported in Bulk Query")
-    columns = [_csv_sql(plan.columns[cell.index], cell.field) for _, cell in plan.headers]
-    return columns, [header for header, _ in plan.headers]
-
-
-def _leaves(plan: Selection) -> Iterator[object]:
-    pending = [plan.shape]
-    while pending:
-        for entry in pending.pop().entries.values():
-            if hasattr(entry, "entries"):
-                pending.append(entry)
-            else:
-                yield entry
 
 
 def _csv_sql(sql: str, field: FieldType) -> str:

@@ -58,6 +58,9 @@ class Shape:
     type_index: int = -1  # of a polymorphic parent: where the row says which object it is
     entries: dict[str, Cell | Compound | Shape | None] = field(default_factory=dict)  # None: filled by a second query
 
+    def has_compounds(self) -> bool:
+        return any(isinstance(e, Compound) or (isinstance(e, Shape) and e.has_compounds()) for e in self.entries.values())
+
     def build(self, row: SqlRow, root: str) -> JsonRecord | None:
         record_id = row[self.id_index]
         if record_id is None:
@@ -113,6 +116,10 @@ class Selection:
     @property
     def object(self) -> ObjectType:
         return self.scope.object
+
+    def has_compounds(self) -> bool:
+        """Whether an address is selected as a whole, here or of a parent."""
+        return self.shape.has_compounds()
 
     def rows_sql(self, extra: str = "", *, limited: bool = True, columns: str = "") -> str:
         """SELECT of the rows; `extra` is a condition whose parameters come first. Without `limited`, all of them."""
