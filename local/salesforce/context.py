@@ -22,7 +22,7 @@ class Surface(StrEnum):
     PAGE = "page"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Permissions:
     """The union of a user's profile and permission sets."""
 
@@ -82,8 +82,14 @@ class Context:
     surface: Surface = Surface.REST
     auto_assign: bool = True
     client: str | None = None  # Sforce-Call-Options: client=...
-    user: dict[str, object] = field(default_factory=dict)  # the User row, for $User.X
+    user: dict[str, object] = field(default_factory=dict)  # the User row, where the caller has it at hand
+    columns: tuple[str, ...] = ()  # a CSV's header, so that a bad value's error can count its column
     now: Callable[[], datetime] = utc_now
+
+    @property
+    def sets_audit_fields(self) -> bool:
+        """Whether inserts may carry CreatedDate and its like."""
+        return "CreateAuditFields" in self.permissions.user
 
     @property
     def is_person(self) -> bool:

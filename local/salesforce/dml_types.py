@@ -38,6 +38,7 @@ class Result:
     created: bool | None = None
     errors: list[Error] = field(default_factory=list)
     matches: tuple[str, ...] = ()  # upsert: ids of several records with this external id (HTTP 300)
+    late: bool = False  # inside the engine: found after the write, so the batch runs again without it
 
     @classmethod
     def failed(cls, *errors: Error, id: str | None = None, created: bool | None = None) -> Result:  # noqa: A002 - Salesforce's name
