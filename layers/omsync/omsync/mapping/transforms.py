@@ -49,18 +49,22 @@ class Transform:
 
 # --------------------------------------------------------------------------------------------------------------- text
 def _text(field: Field, _zone: str) -> Codec:
-    shape = block if field.type in ("LongTextArea", "TextArea", "Html") or field.name.endswith("Street") else line
-    return _text_codec(shape, field.length or 255)
+    if field.type in ("LongTextArea", "TextArea", "Html"):
+        return _text_codec(block, field.length or 255)
+    return _text_codec(line, field.length or 255, frozenset(value for value in field.picklist if line(value) == value))
 
 
-def _text_codec(shape: Callable[[str], str | None], limit: int) -> Codec:
+def _text_codec(shape: Callable[[str], str | None], limit: int, known: frozenset[str] = frozenset()) -> Codec:
+    """`known` are values that are in normal form for sure (a picklist's own)."""
     half = limit // 2
 
     def forward(value: str) -> Json:
-        text = shape(value)
-        if text is not None and len(text) > half:
-            fit(text, limit)
-        return text
+        if value in known:
+            return value
+        text = value.strip() if value.isprintable() else shape(value)  # printable text needs no more: see normal.line
+        if text and len(text) > half:
+            return fit(text, limit)
+        return text or None
 
     return Codec(forward, _text_normal(shape), _same)
 
@@ -185,7 +189,11 @@ def _e164(field: Field, _zone: str) -> Codec:
 def _named(names: dict[str, str]) -> Callable[[Field, str], Codec]:
     """A code for a name: California -> CA. What is in no list stays as it is."""
 
+    codes = frozenset(names.values())
+
     def code(value: object) -> str | None:
+        if value in codes:
+            return str(value)
         text = line(str(value))
         return None if text is None else names.get(text.casefold(), text)
 
@@ -206,6 +214,8 @@ def _named(names: dict[str, str]) -> Callable[[Field, str], Codec]:
 
 def _lines(text: str) -> str | None:
     """A street: its lines trimmed, empty ones left out."""
+    if text.isprintable():  # one line
+        return text.strip() or None
     return "\n".join(part for part in (line(raw) for raw in (block(text) or "").split("\n")) if part) or None
 
 
@@ -213,8 +223,8 @@ def _street(field: Field, _zone: str) -> Codec:
     limit = field.length or 255
 
     def forward(*parts: str | None) -> Json:
-        text = _lines("\n".join(part for part in parts if part))
-        return None if text is None else fit(text, limit)
+        lines = [text for part in parts if part and (text := _lines(part))]
+        return fit("\n".join(lines), limit) if lines else None
 
     def normal(value: Json) -> Json:
         return None if value is None else _lines(str(value))
@@ -418,10 +428,10 @@ def _org_date(field: Field, zone: str) -> Codec:
     place = ZoneInfo(zone)
 
     def forward(*moments: Json) -> Json:
-        moment = next((value for value in moments if value is not None), None)
-        if moment is None:
-            return None
-        return day(datetime.fromisoformat(instant(moment)).astimezone(place).date())
+        for moment in moments:
+            if moment is not None:
+                return day(datetime.fromisoformat(instant(moment)).astimezone(place).date())
+        return None
 
     return Codec(forward, lambda value: day(value) if value else None)
 
