@@ -77,16 +77,12 @@ class _Endpoints:
     def _abort(self, job: Job) -> Response:
         if job.state.final:
             raise _state_error(f"Aborting already {_PAST[job.state]} Job not allowed")
-        self._move(job, State.ABORTED)
+        moved = self._move(job, State.ABORTED)
         self.service.abort(job)
-        return Response(200, self.jobs_answer(job))
+        return Response(200, moved.short())
 
-    def jobs_answer(self, job: Job) -> dict[str, object]:
-        fresh = self.jobs.get(self.kind, job.id)
-        return (fresh or job).short()
-
-    def _move(self, job: Job, state: State) -> None:
-        """Change a job's state, unless it came to its end meanwhile."""
+    def _move(self, job: Job, state: State) -> Job:
+        """Change a job's state, unless it came to its end meanwhile; the job as it then is."""
         with self.jobs.store.write() as tx:
             current = self.jobs.get(self.kind, job.id)
             if current is None:
@@ -95,6 +91,7 @@ class _Endpoints:
                 raise _state_error(f"Aborting already {_PAST[current.state]} Job not allowed")
             current.state = state
             self.jobs.save(tx, current)
+        return current
 
 
 class IngestEndpoints(_Endpoints):
@@ -135,8 +132,7 @@ class IngestEndpoints(_Endpoints):
             raise _job_error("Unable to parse Job")
         job = self._new(request, settings)
         self._store(job, io.BytesIO(parts["content"]))
-        self._close(job)
-        return Response(200, self.jobs_answer(job))
+        return Response(200, self._close(job).short())
 
     def _new(self, request: Request, settings: dict[str, object]) -> Job:
         operation = _text(settings, "operation")
@@ -221,12 +217,12 @@ class IngestEndpoints(_Endpoints):
             raise _state_error(f"Closing already {_PAST[job.state]} Job not allowed")
         if job.state is not State.OPEN:
             raise _state_error("Closing already Closed Job not allowed")
-        self._close(job)
-        return Response(200, self.jobs_answer(job))
+        return Response(200, self._close(job).short())
 
-    def _close(self, job: Job) -> None:
-        self._move(job, State.UPLOAD_COMPLETE)
+    def _close(self, job: Job) -> Job:
+        closed = self._move(job, State.UPLOAD_COMPLETE)
         self.service.wake("ingest")
+        return closed
 
     def _results(self, path_of: Callable[[Files], Path], column: str) -> Callable[[Request], Response]:
         def handler(request: Request) -> Response:
