@@ -53,21 +53,31 @@ def aws(home: Home, port: int) -> Part:
     return Part("aws", command, environment(**told), lambda: status_of(f"http://127.0.0.1:{port}/_ministack/health") == 200)
 
 
-def oms(home: Home, port: int, database_url: str, told: Mapping[str, str]) -> Part:
-    """The reference OMS: API and dispatcher."""
+def oms(home: Home, port: int, database_url: str, clients: object, target: Mapping[str, str]) -> Part:
+    """The reference OMS: API and dispatcher, which delivers to `target` (local/oms/delivery.py)."""
     data = home.folder("oms")
+    kept = home.read(data / "oms-delivery.json")
+    if not target.items() <= kept.items():
+        home.write(data / "oms-delivery.json", {**kept, **target}, private=True)
     command = [sys.executable, "-m", "local.oms", "--port", str(port), "--home", str(data)]
-    return Part(
-        "oms", command, environment(OMS_DATABASE_URL=database_url, **told), lambda: status_of(f"http://127.0.0.1:{port}/healthz") == 200
-    )
+    told = environment(OMS_DATABASE_URL=database_url, OMS_CLIENTS=json.dumps(clients))
+    url = f"http://127.0.0.1:{port}/healthz"
+    return Part("oms", command, told, lambda: status_of(url) == 200, configuration=json.dumps(sorted(target.items())))
 
 
-def salesforce(home: Home, port: int, certificates: ca.Certificates) -> Part:
-    """The Salesforce simulator."""
-    command = [sys.executable, "-m", "local.salesforce", "--home", str(home.folder("salesforce")), "--port", str(port)]
+def salesforce(home: Home, port: int, certificates: ca.Certificates, credential: Mapping[str, str]) -> Part:
+    """The Salesforce simulator, whose Named Credential is `credential` (local/salesforce/publisher.py)."""
+    data = home.folder("salesforce")
+    kept = home.read(data / "credential.json")
+    if not credential.items() <= kept.items():
+        home.write(data / "credential.json", {**kept, **credential}, private=True)
+    command = [sys.executable, "-m", "local.salesforce", "--home", str(data), "--port", str(port)]
     command += ["--cert", str(certificates.certificate), "--key", str(certificates.key), "--metadata", str(ROOT / "salesforce")]
     url = f"https://localhost:{port}/services/data"
-    return Part("salesforce", command, environment(), lambda: status_of(url, certificates.ca) == 200, seconds=90)
+    configuration = json.dumps(sorted(credential.items()))
+    return Part(
+        "salesforce", command, environment(), lambda: status_of(url, certificates.ca) == 200, seconds=90, configuration=configuration
+    )
 
 
 def postgres(home: Home, port: int) -> str:

@@ -5,6 +5,8 @@ A record (`run/<part>.json`) holds pid and start time, so that a pid which now b
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +29,13 @@ class Part:
     environment: Mapping[str, str]
     ready: Callable[[], bool]
     seconds: float = 40
+    configuration: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the part must be started anew."""
+        told = [list(self.command), sorted(self.environment.items()), self.configuration]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]
 
 
 def start(home: Home, part: Part) -> None:
@@ -43,7 +52,7 @@ def start(home: Home, part: Part) -> None:
             stderr=out,
             start_new_session=True,
         )
-    home.write(_record(home, part.name), {"pid": process.pid, "started": _started(process.pid)})
+    home.write(_record(home, part.name), {"pid": process.pid, "started": _started(process.pid), "fingerprint": part.fingerprint})
     deadline = time.monotonic() + part.seconds
     while not _serves(part):
         if process.poll() is not None:
@@ -64,6 +73,11 @@ def stop(home: Home, name: str, *, patience: float = 15) -> bool:
         _end(pid, patience)
     _record(home, name).unlink(missing_ok=True)
     return bool(found)
+
+
+def runs_as_told(home: Home, part: Part) -> bool:
+    """It runs, with this very command, environment and configuration."""
+    return state(home, part.name) == "running" and home.read(_record(home, part.name)).get("fingerprint") == part.fingerprint
 
 
 def state(home: Home, name: str) -> str:

@@ -81,9 +81,10 @@ class Ascent:
         return state
 
     def _start(self, part: processes.Part) -> None:
-        if processes.state(self.home, part.name) == "running":
+        if processes.runs_as_told(self.home, part):
             return
         with self._told(part.name):
+            processes.stop(self.home, part.name)
             self.started.append(part.name)
             processes.start(self.home, part)
 
@@ -103,32 +104,22 @@ class Ascent:
             {"id": OMS_CLIENT, "secret": secrets.oms_client_secret, "scopes": ["oms/read", "oms/write"]},
             {"id": "operator", "secret": secrets.operator_secret, "scopes": ["oms/actions", "oms/admin", "oms/read", "oms/write"]},
         ]
-        told = {
-            "OMS_CLIENTS": json.dumps(clients),
-            "OMS_DELIVERY_URL": delivery.api_url,
-            "OMS_DELIVERY_TOKEN_URL": delivery.token_url,
-            "OMS_DELIVERY_CLIENT_ID": delivery.clients["Oms"][0],
-            "OMS_DELIVERY_CLIENT_SECRET": delivery.clients["Oms"][1],
-            "OMS_DELIVERY_SCOPE": "oms/write",
-            "OMS_WEBHOOK_SECRET": secrets.webhook_secret,
-        }
-        self._start(parts.oms(self.home, port, database_url, told))
-
-    def _start_salesforce(self, port: int, certificates: ca.Certificates, secrets: Secrets, delivery: Delivery) -> None:
-        if importlib.util.find_spec("local.salesforce.__main__") is None:
-            return
-        home = self.home.folder("salesforce")
-        client_id, client_secret = delivery.clients["Salesforce"]
-        credential = {
-            "mode": "api",
+        client_id, client_secret = delivery.clients["Oms"]
+        target = {
             "url": delivery.api_url,
             "token_url": delivery.token_url,
             "client_id": client_id,
             "client_secret": client_secret,
+            "webhook_secret": secrets.webhook_secret,
         }
-        if self.home.read(home / "credential.json").items() < credential.items() or not (home / "credential.json").exists():
-            self.home.write(home / "credential.json", credential, private=True)
-        self._start(parts.salesforce(self.home, port, certificates))
+        self._start(parts.oms(self.home, port, database_url, clients, target))
+
+    def _start_salesforce(self, port: int, certificates: ca.Certificates, secrets: Secrets, delivery: Delivery) -> None:
+        if importlib.util.find_spec("local.salesforce.__main__") is None:
+            return
+        client_id, client_secret = delivery.clients["Salesforce"]
+        credential = {"url": delivery.api_url, "token_url": delivery.token_url, "client_id": client_id, "client_secret": client_secret}
+        self._start(parts.salesforce(self.home, port, certificates, credential))
         register_consumer(self.home, f"https://localhost:{port}", certificates, secrets.salesforce_client_id)
 
     # ------------------------------------------------------------ AWS
@@ -231,9 +222,9 @@ def register_consumer(home: Home, url: str, certificates: ca.Certificates, clien
     """Tell the org about omsync's External Client App: the certificate its JWTs are signed with."""
     session = home.read(home.path / "salesforce" / "session.json")
     certificate = ca.ensure_signing_key(home.folder("ca"), "integration").certificate.read_text()
-    consumer = {"client_id": client_id, "certificate": certificate, "users": list(_USERS.values())}
+    consumer = {"client_id": client_id, "public_key": certificate, "users": list(_USERS.values())}
     headers = {"Authorization": f"Bearer {session.get('access_token', '')}"}
-    status, body = parts.post(f"{url}/admin/consumers", consumer, ca_file=certificates.ca, headers=headers)
+    status, body = parts.post(f"{url}/_admin/keys", consumer, ca_file=certificates.ca, headers=headers)
     if status >= 300:
         raise StackFault(f"the org refused the client app ({status}): {body[:300].decode(errors='replace')}")
 

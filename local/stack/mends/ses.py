@@ -27,7 +27,6 @@ from local.stack.mends import templating
 type Response = tuple[int, dict[str, str], bytes]
 type Handler = Callable[[str, str, dict[str, str], bytes, dict[str, Any]], Awaitable[Response]]
 
-_JSON = {"Content-Type": "application/json"}
 _SIMULATOR = "simulator.amazonses.com"
 
 #: event type of the API -> (detail-type on EventBridge, key in the payload, eventType in the payload)
@@ -149,7 +148,7 @@ def _rendering_failure(request: dict[str, Any], message: str, template: str) -> 
     message_id = f"{uuid.uuid4()}@email.amazonses.com"
     detail = {"errorMessage": message, "templateName": template}
     spawn_background(_publish, request, message_id, "RENDERING_FAILURE", _recipients(request), detail, thread_name="ses-events")
-    return 200, _JSON, json.dumps({"MessageId": message_id}).encode()
+    return _ok({"MessageId": message_id})
 
 
 # ---------------------------------------------------------------- events
@@ -213,7 +212,7 @@ def _test_render(name: str, request: dict[str, Any]) -> Response:
     except ValueError:
         return _error(400, "BadRequestException", "Template data is not a valid JSON object.")
     text = f"Subject: {rendered['Subject']}\n\n{rendered['Text']}\n\n{rendered['Html']}"
-    return 200, _JSON, json.dumps({"RenderedTemplate": text}).encode()
+    return _ok({"RenderedTemplate": text})
 
 
 def _suppression(method: str, address: str, request: dict[str, Any]) -> Response:
@@ -221,19 +220,24 @@ def _suppression(method: str, address: str, request: dict[str, Any]) -> Response
         if method == "PUT" and not address:
             address = request.get("EmailAddress", "").lower()
             _suppressed[address] = {"EmailAddress": address, "Reason": request.get("Reason", "BOUNCE"), "LastUpdateTime": time.time()}
-            return 200, _JSON, b"{}"
+            return _ok({})
         if method == "GET" and not address:
-            return 200, _JSON, json.dumps({"SuppressedDestinationSummaries": list(_suppressed.values())}).encode()
+            return _ok({"SuppressedDestinationSummaries": list(_suppressed.values())})
         if address.lower() not in _suppressed:
             return _error(404, "NotFoundException", f"Email address {address} does not exist on your suppression list.")
         if method == "DELETE":
             del _suppressed[address.lower()]
-            return 200, _JSON, b"{}"
-        return 200, _JSON, json.dumps({"SuppressedDestination": _suppressed[address.lower()]}).encode()
+            return _ok({})
+        return _ok({"SuppressedDestination": _suppressed[address.lower()]})
+
+
+def _ok(content: object) -> Response:
+    # A fresh dict each time: the server adds its own headers to it.
+    return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    return status, {**_JSON, "x-amzn-errortype": code}, json.dumps({"message": message}).encode()
+    return status, {"Content-Type": "application/json", "x-amzn-errortype": code}, json.dumps({"message": message}).encode()
 
 
 def _now() -> str:
