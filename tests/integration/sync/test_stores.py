@@ -70,10 +70,13 @@ class Cases:
     opened: list[str] = field(default_factory=list)
     down: bool = False
 
-    def report(self, cause: str, result: Result) -> None:
+    counts: list[int] = field(default_factory=list)
+
+    def report(self, cause: str, result: Result, count: int) -> None:
         if self.down:
             raise Retryable("Salesforce is away")
         self.opened.append(cause)
+        self.counts.append(count)
 
 
 TOO_LONG = Permanent("the value of City is longer than the field", code="STRING_TOO_LONG", field="City")
@@ -83,16 +86,29 @@ def test_a_failure_is_written_with_its_cause_and_without_the_body(client: Dynamo
     cases = Cases()
     failures = DynamoFailures(client, "failures", "mirror", "0.1.0", cases, lambda: 1_790_000_000.0)
     failures.record(Result("failed", TOO_LONG, "payments/1"), body='{"ship_name": "Zoë"}', correlation_id="c1", request_id="r1")
-    [row] = client.scan(TableName="failures")["Items"]
+    [row] = [item for item in client.scan(TableName="failures")["Items"] if item["sk"]["S"] != "#"]
     assert row["pk"]["S"] == "mirror/payments/STRING_TOO_LONG/City" == cases.opened[0]
     assert row["expires_at"]["N"] == str(1_790_000_000 + 14 * 86_400)
     assert "Zoë" not in str(row)
 
 
 def test_a_case_that_cannot_be_opened_now_does_not_lose_the_failure(client: DynamoDBClient) -> None:
-    failures = DynamoFailures(client, "failures", "mirror", "0.1.0", Cases(down=True), lambda: 1.0)
-    failures.record(Result("failed", TOO_LONG, "payments/1"), body="{}", correlation_id="c", request_id="r")
-    assert client.scan(TableName="failures")["Count"] == 1
+    cases = Cases(down=True)
+    failures = DynamoFailures(client, "failures", "mirror", "0.1.0", cases, lambda: 1.0)
+    failures.record(Result("failed", TOO_LONG, "payments/1"), body="1", correlation_id="c", request_id="r")
+    cases.down = False
+    failures.record(Result("failed", TOO_LONG, "payments/2"), body="2", correlation_id="c", request_id="r")
+    written = sorted(item["sk"]["S"].partition("#")[0] for item in client.scan(TableName="failures")["Items"])
+    assert written == ["", "payments/1", "payments/2"]
+    assert cases.counts == [2]
+
+
+def test_a_storm_of_one_cause_costs_a_handful_of_calls(client: DynamoDBClient) -> None:
+    cases = Cases()
+    failures = DynamoFailures(client, "failures", "mirror", "0.1.0", cases, lambda: 1.0)
+    for number in range(120):
+        failures.record(Result("failed", TOO_LONG, f"payments/{number}"), body=str(number), correlation_id="c", request_id="r")
+    assert cases.counts == [1, 10, 100]
 
 
 def test_failures_of_one_kind_share_a_cause_whichever_record_they_concern() -> None:

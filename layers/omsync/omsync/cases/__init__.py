@@ -1,1 +1,1 @@
-"""Service Cloud cases for what needs a human."""
+"""Service Cloud cases for what needs a human: one Case per distinct cause, without anything of a record but its name."""

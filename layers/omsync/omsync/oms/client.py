@@ -101,15 +101,19 @@ class OmsClient:
             found |= {row["id"]: row for row in answer["items"]}
         return found
 
-    def list_ids(self, table: str) -> Iterator[str]:
-        """All ids of a table, page by page."""
+    def rows(self, table: str, **where: str) -> Iterator[Row]:
+        """All rows of a table in id order, page by page; `where` compares reference columns: `patient_id=...`."""
         after: str | None = None
         while True:
-            page = self._json("GET", f"/v1/{table}", params={"limit": "1000", **({"after": after} if after else {})})
-            yield from (row["id"] for row in page["items"])
+            page = self._json("GET", f"/v1/{table}", params={"limit": "500", **where, **({"after": after} if after else {})})
+            yield from page["items"]
             after = page["next"]
             if not after:
                 return
+
+    def children(self, table: str, column: str, parent: str) -> Iterator[Row]:
+        """The rows whose `column` refers to `parent`."""
+        return self.rows(table, **{column: parent})
 
     def create(self, table: str, row: Mapping[str, object], *, key: str) -> Row:
         """Create under the id the row brings; a second time it is the same row. Raises `Rejected`."""

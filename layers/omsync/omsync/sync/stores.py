@@ -161,13 +161,13 @@ class EventSourceValves:
 class CaseOpener(Protocol):
     """Makes a cause known to people."""
 
-    def report(self, cause: str, result: Result) -> None:
-        """One Case per distinct cause, however often it is reported. Raises Retryable."""
+    def report(self, cause: str, result: Result, count: int) -> None:
+        """One Case per distinct cause, met `count` times so far. Raises what Salesforce answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class DynamoFailures:
-    """`FailureLog`: a row per failure beside the DLQ's message, under its cause; and one Case per cause."""
+    """`FailureLog`: a row per failure beside the DLQ's message, under its cause, a counter (sk `#`), and one Case per cause."""
 
     client: DynamoDBClient
     table: str
@@ -177,7 +177,7 @@ class DynamoFailures:
     now: Callable[[], float]
 
     def record(self, result: Result, *, body: str, correlation_id: str, request_id: str) -> None:
-        """Write the row, then tell people. A Case that cannot be opened now does not hold the message: the next failure tries again."""
+        """Write the row, then tell people."""
         fault = result.fault
         if fault is None:
             return
@@ -198,12 +198,39 @@ class DynamoFailures:
         }
         try:
             self.client.put_item(TableName=self.table, Item=values)
+            count, known = self._count(cause)
         except (ClientError, BotoCoreError) as broken:
             raise aws_fault(broken) from None
+        if not known or _power_of_ten(count):  # a storm of one cause costs a handful of calls
+            self._report(cause, result, count)
+
+    def _count(self, cause: str) -> tuple[int, bool]:
+        """How often this cause was met, and whether people know of it."""
+        answer = self.client.update_item(
+            TableName=self.table,
+            Key={"pk": {"S": cause}, "sk": {"S": "#"}},
+            UpdateExpression="ADD met :one SET expires_at = :expires",
+            ExpressionAttributeValues={":one": {"N": "1"}, ":expires": {"N": str(int(self.now()) + FAILURE_SECONDS)}},
+            ReturnValues="ALL_NEW",
+        )["Attributes"]
+        return int(answer["met"]["N"]), "reported" in answer
+
+    def _report(self, cause: str, result: Result, count: int) -> None:
+        """Tell people. What cannot be told now is told with the next failure: the message's way into the DLQ does not wait for it."""
         try:
-            self.cases.report(cause, result)
-        except Retryable:
+            self.cases.report(cause, result, count)
+            self.client.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": cause}, "sk": {"S": "#"}},
+                UpdateExpression="SET reported = :yes",
+                ExpressionAttributeValues={":yes": {"BOOL": True}},
+            )
+        except (OmsyncError, ClientError, BotoCoreError):
             return
+
+
+def _power_of_ten(number: int) -> bool:
+    return str(number).strip("0") == "1"
 
 
 def cause_of(result: Result, queue: str) -> str:
