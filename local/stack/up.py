@@ -120,7 +120,7 @@ class Ascent:
         client_id, client_secret = delivery.clients["Salesforce"]
         credential = {"url": delivery.api_url, "token_url": delivery.token_url, "client_id": client_id, "client_secret": client_secret}
         self._start(parts.salesforce(self.home, port, certificates, credential))
-        register_consumer(self.home, f"https://localhost:{port}", certificates, secrets.salesforce_client_id)
+        register_client(self.home, f"https://localhost:{port}", certificates, secrets.salesforce_client_id)
 
     # ------------------------------------------------------------ AWS
 
@@ -218,13 +218,11 @@ class Delivery:
             return str(json.load(response)["access_token"])
 
 
-def register_consumer(home: Home, url: str, certificates: ca.Certificates, client_id: str) -> None:
-    """Tell the org about omsync's External Client App: the certificate its JWTs are signed with."""
-    session = home.read(home.path / "salesforce" / "session.json")
+def register_client(home: Home, url: str, certificates: ca.Certificates, client_id: str) -> None:
+    """Tell the org about omsync's External Client App: the certificate its JWTs are signed with, and whom they may name."""
     certificate = ca.ensure_signing_key(home.folder("ca"), "integration").certificate.read_text()
-    consumer = {"client_id": client_id, "public_key": certificate, "users": list(_USERS.values())}
-    headers = {"Authorization": f"Bearer {session.get('access_token', '')}"}
-    status, body = parts.post(f"{url}/_admin/keys", consumer, ca_file=certificates.ca, headers=headers)
+    app = {"client_id": client_id, "public_key": certificate, "users": list(_USERS.values())}
+    status, body = parts.post(f"{url}/_admin/keys", app, ca_file=certificates.ca)
     if status >= 300:
         raise StackFault(f"the org refused the client app ({status}): {body[:300].decode(errors='replace')}")
 
