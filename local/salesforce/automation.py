@@ -2,7 +2,8 @@
 
 Before a save of a shared object it counts the save in Sync_Save__c, whoever saves, and stamps the shared fields that a person edits in
 Sync_Stamps__c. After a save, delete, undelete or merge by a person it publishes Record_Changed__e. Which objects and events: the triggers
-in the metadata. Which fields and record types: the Sync_Field custom metadata.
+in the metadata. Which fields and record types: the Sync_Field custom metadata. A Case that a person opens, closes or reopens says when
+(`CaseTimes.cls`: `tell_case_times`).
 """
 
 from __future__ import annotations
@@ -40,9 +41,15 @@ class SharedRecords:
         if not self.fields:
             return
         by_person = context.is_person
+        timed = self.object.name == "Case" and "Closed_At__c" in self.object.fields  # CaseTimes
+        closed = frozenset(v.value for v in self.object.fields["Status"].picklist if v.closed) if timed else None
         for record, before in rows:
             event = "before insert" if before is None else "before update"
-            if event not in self.events or not self.is_shared(record):
+            if event not in self.events:
+                continue
+            if by_person and closed is not None:
+                tell_case_times(record, before, closed, now)
+            if not self.is_shared(record):
                 continue
             saves = int((before and before[SAVE]) or 0) + 1  # type: ignore[arg-type]
             record[SAVE] = float(saves)
@@ -99,6 +106,18 @@ class SharedRecords:
 
     def record_type(self, record: Row) -> str | None:
         return self.names_by_id.get(str(record.get("RecordTypeId")))
+
+
+def tell_case_times(record: Row, before: Row | None, closed: frozenset[str], now: str) -> None:
+    """CaseTimes.tell: Opened_At__c on insert, Closed_At__c when the status closes, empty again when it reopens."""
+    if before is None and record.get("Opened_At__c") is None:
+        record["Opened_At__c"] = now
+    if before is not None and before["Status"] == record["Status"]:
+        return
+    if record["Status"] not in closed:
+        record["Closed_At__c"] = None
+    elif before is None or before["Status"] not in closed:
+        record["Closed_At__c"] = now
 
 
 def parsed(stored: Stored) -> dict[str, list[int | str]]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
-
 from omsync.mapping import load_mappings
 from omsync.mapping.model import Field, Mappings, Target
+
 from ops.salesforce.org import VALUE_SETS
 from ops.salesforce.project import ROOT
 from ops.salesforce.xml import NAMESPACE
@@ -26,6 +26,12 @@ BY_HAND = frozenset(
 )
 _NS = f"{{{NAMESPACE}}}"
 _CUSTOM = re.compile(r"\b\w+__p?c\b")
+#: Kinds that lie in an object's folder -> the elements that name its fields.
+_NAMING = {
+    "compactLayout": ("fields",),
+    "listView": ("columns", "field"),
+    "validationRule": ("errorConditionFormula", "errorDisplayField"),
+}
 _CHECKED_FLAGS = (("unique", "unique"), ("external_id", "externalId"))
 
 
@@ -148,12 +154,24 @@ def _dangling(mappings: Mappings, metadata: Metadata) -> Iterator[str]:
         for name in sorted(names):
             if (obj, name) not in defined:
                 yield f"{path.name} ({kind}): {obj}.{name} does not exist"
+    yield from _rivals(metadata)
     lookups = {f"{obj}.{name}" for obj, name in defined}
     for path in metadata.files("layout"):
         for node in etree.parse(path).getroot().iter(_NS + "relatedList"):
             listed = (node.text or "").strip()
             if "__c" in listed and listed not in lookups:
                 yield f"{path.name}: related list {listed} does not exist"
+
+
+def _rivals(metadata: Metadata) -> Iterator[str]:
+    """A parent's child relationships have names of their own."""
+    names: dict[tuple[str, str], str] = {}
+    for (obj, name), node in sorted(metadata.fields().items()):
+        relationship = _text(node, "relationshipName")
+        if relationship:
+            other = names.setdefault((_text(node, "referenceTo"), relationship), f"{obj}.{name}")
+            if other != f"{obj}.{name}":
+                yield f"{obj}.{name}: {_text(node, 'referenceTo')} already has a relationship {relationship} ({other})"
 
 
 def _named(metadata: Metadata) -> Iterator[tuple[str, str, Path, set[str]]]:

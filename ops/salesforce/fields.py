@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ops.salesforce.org import OrgField, OrgModel, OrgObject, Use
 from ops.salesforce.presentation import FieldNote, in_words, presentation
 from ops.salesforce.xml import Node
@@ -75,11 +77,9 @@ def custom_field(org: OrgModel, field: OrgField) -> dict[str, Node]:
 
 
 def _reference(org: OrgModel, field: OrgField) -> dict[str, Node]:
-    references = field.first.references
-    assert references is not None
     master = field.first.type == "MasterDetail"
     return {
-        "referenceTo": references.object,
+        "referenceTo": field.parent.object,
         "relationshipLabel": related_label(org, field),
         "relationshipName": relationship_name(org, field),
         "relationshipOrder": 0 if master else None,
@@ -89,22 +89,20 @@ def _reference(org: OrgModel, field: OrgField) -> dict[str, Node]:
 
 def relationship_name(org: OrgModel, field: OrgField) -> str:
     """The child relationship's name on the parent, without `__r`: `Prescriptions`; a second lookup to the same parent adds its own."""
-    return related_label(org, field).replace(" ", "_").replace("(", "").replace(")", "")[:_RELATIONSHIP_LENGTH].rstrip("_")
+    return re.sub(r"\W+", "_", related_label(org, field))[:_RELATIONSHIP_LENGTH].strip("_")
 
 
 def related_label(org: OrgModel, field: OrgField) -> str:
     """The related list's heading on the parent: `Prescriptions`, or `Prescriptions (Pharmacy)` where the parent holds several."""
-    references = field.first.references
-    assert references is not None
     note = _note(field)
     if note and note.related:
         return note.related
     plural = field.uses[0].target.plural_label
     rivals = [
         other for other in org.objects[field.object].fields.values()
-        if other.first.references is not None and other.first.references.object == references.object
+        if other.first.references is not None and other.parent.object == field.parent.object
     ]  # fmt: skip
-    primary = [other for other in rivals if other.first.references is not None and other.first.references.table == "patients"]
+    primary = [other for other in rivals if other.parent.table == "patients"]
     if len(rivals) == 1 or primary == [field]:
         return plural
     return f"{plural} ({field.first.label})"

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from omsync.mapping.model import Field, Mappings, TableMapping, Target
+from omsync.mapping.model import Field, Mappings, Reference, TableMapping, Target
 from omsync.platform.errors import Permanent
+
 from ops.salesforce.presentation import presentation
 
 #: Parts that Salesforce shows, and secures, only as a whole.
@@ -102,6 +103,13 @@ class OrgField:
     @property
     def required(self) -> bool:
         return all(use.field.required for use in self.uses)
+
+    @property
+    def parent(self) -> Reference:
+        """What a lookup refers to."""
+        if self.first.references is None:
+            raise TypeError(f"{self.object}.{self.name} is no lookup")
+        return self.first.references
 
     @property
     def is_picklist(self) -> bool:

@@ -16,6 +16,8 @@ from ops.salesforce.xml import Node
 
 #: Objects without permissions of their own: they follow a parent, or everybody has them.
 _NO_OBJECT_PERMISSIONS = frozenset({"User", "OrderItem", "PricebookEntry", "EmailMessage"})
+#: Fields of the Cases omsync opens; they stand in force-app and are not the mapping's.
+INTEGRATION_CASE = ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c")
 _SYNC = ("Sync_Save__c", "Sync_Seen__c", "Sync_Write__c", "Sync_Stamps__c")
 
 
@@ -54,7 +56,7 @@ ROLES = (
     Role(
         "Care_Coordinator",
         "Care Coordinator",
-        "Finds a patient's orders, prescriptions, notes, shipments and messages; edits contact data, notes in draft and cases; asks the OMS for actions.",
+        "Finds all about a patient on one page; edits contact data, drafts and cases; asks the OMS to act.",
         app="Care_Console",
     ),
     Role(
@@ -134,7 +136,7 @@ def _by_hand(object_name: str) -> tuple[str, ...]:
     """Fields that stand in force-app and are not the mapping's: a Case that omsync opens says what it is about."""
     if object_name != "Case":
         return ()
-    return tuple(f"Case.{name}" for name in ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c"))
+    return tuple(f"Case.{name}" for name in INTEGRATION_CASE)
 
 
 def _sees(role: Role, object_name: str, field: OrgField | str) -> bool:

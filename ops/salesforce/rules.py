@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omsync.mapping.model import Field, TableMapping, Target
+
 from ops.salesforce.org import OrgModel, OrgObject, securable
 from ops.salesforce.xml import Node
 
@@ -59,7 +60,7 @@ def rules(org: OrgModel, obj: OrgObject) -> Iterator[Rule]:
         patient = _patient(table, target)
         if patient is not None:
             yield _patient_required(patient)
-        owned = sorted(_unprotected(obj, table, target))
+        owned = sorted(_unprotected(org, table, target))
         if owned:
             yield _oms_owned(suffix, only, owned)
 
@@ -120,7 +121,7 @@ def _patient_required(field: Field) -> Rule:
     )
 
 
-def _unprotected(obj: OrgObject, table: TableMapping, target: Target) -> set[str]:
+def _unprotected(org: OrgModel, table: TableMapping, target: Target) -> set[str]:
     """OMS-owned fields that people could change: required ones, master-details, names; or editable for another table's sake."""
     found = set()
     for field in target.fields.values():
@@ -131,24 +132,22 @@ def _unprotected(obj: OrgObject, table: TableMapping, target: Target) -> set[str
         if field.type in ("LongTextArea", "Html"):
             continue  # ISCHANGED does not see long text
         name = securable(field.metadata_object, field.metadata_name, required=field.required, kind=field.type)
-        if name is None or _editable(obj, name):
+        if name is None or _editable(org, name):
             found.add(field.name)
     return found
 
 
-def _editable(obj: OrgObject, permission: str) -> bool:
-    """Does another table of this object let people edit what this permission covers?"""
-    for field in obj.fields.values():
-        if field.people_may_enter and field.securable() == permission:
-            return True
-    return False
+def _editable(org: OrgModel, permission: str) -> bool:
+    """Do people hold this permission, for another table's sake or to fill in a new record? (Contact.Email is also a patient's.)"""
+    return any(field.people_may_enter and field.securable() == permission for obj in org.objects.values() for field in obj.fields.values())
 
 
 def _oms_owned(suffix: str, only: str | None, names: list[str]) -> Rule:
-    changed = ",\n    ".join(f"ISCHANGED({name})" for name in names)
+    changed = [f"ISCHANGED({name})" for name in names]
+    any_changed = changed[0] if len(changed) == 1 else "OR(\n    " + ",\n    ".join(changed) + "\n  )"
     return Rule(
         f"OMSync_OMS_Owned{suffix}",
-        _all("NOT(ISNEW())", only, *(f"NOT({permission})" for permission in _OURS), f"OR(\n    {changed}\n  )"),
+        _all("NOT(ISNEW())", only, *(f"NOT({permission})" for permission in _OURS), any_changed),
         "This comes from the OMS and can't be changed here.",
-        "Field-level security can't make these fields read-only: they are required, a master-detail, or shared with another kind of record.",
+        "Fields that field-level security can't keep read-only: required ones, a master-detail, or what a person enters once.",
     )

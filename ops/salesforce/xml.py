@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 NAMESPACE = "http://soap.sforce.com/2006/04/metadata"
 XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:xsd="http://www.w3.org/2001/XMLSchema"'
 
-type Node = str | int | bool | None | Typed | Mapping[str, Node] | Sequence[Node]
+type Node = str | int | bool | Typed | Mapping[str, Node] | Sequence[Node] | None
 
 
 class Typed:
