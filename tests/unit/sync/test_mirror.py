@@ -110,6 +110,11 @@ class Org:
         self.queries += 1
         return {oms_id: self.records[sobject][oms_id]["OMS_Version__c"] for oms_id in ids if oms_id in self.records.get(sobject, {})}
 
+    attached: list[str] = field(default_factory=list)
+
+    def attach(self, record_id: str, record: Mapped) -> None:
+        self.attached += [file.name for file in record.files]
+
 
 @dataclass
 class Oms:
@@ -307,6 +312,14 @@ def test_what_the_deadline_cuts_off_is_not_reached() -> None:
     house.there("Account", 900)
     outcomes = house.write(*[message("patient_conditions", condition(number)) for number in range(1001)])
     assert (outcomes.count("applied"), outcomes.count("not reached")) == (1000, 1)
+
+
+def test_text_beyond_its_field_goes_into_a_file_beside_the_record() -> None:
+    house = House()
+    house.there("Account", 900)
+    answers = {"notes": "long " * 40_000}
+    assert house.write(message("intake_responses", row("intake_responses", 1, patient_id=uid(900), answers=answers))) == ["applied"]
+    assert house.org.attached == ["answers.json"]
 
 
 def test_a_member_of_staff_without_a_user_leaves_the_lookup_empty() -> None:

@@ -46,6 +46,9 @@ class Store(Protocol):
     def versions(self, sobject: str, ids: Sequence[str]) -> dict[str, int]:
         """OMS id -> OMS_Version__c."""
 
+    def attach(self, record_id: str, record: Mapped) -> None:
+        """Put text that is too long for its field beside the record; the same text once."""
+
 
 class Rows(Protocol):
     """The OMS, as far as the blind writer needs it."""
@@ -182,6 +185,8 @@ class MirrorWriter:
                 for (job, part), outcome in zip(places, outcomes, strict=True):
                     job.reached = True
                     _settle(job, part, outcome, lacking, unsplit)
+                    if part.record.files and outcome.error is None:
+                        self._attach(job, part, str(outcome.id))
         return lacking, unsplit
 
     def _batches(self, jobs: Sequence[_Job]) -> Iterator[tuple[Batch, list[tuple[_Job, _Part]]]]:
@@ -198,6 +203,12 @@ class MirrorWriter:
                 records = [self.render(part.record, creating=part.creating or not _has_create_only(part.record)) for _, part in places]
                 target = places[0][1].record.target
                 yield Batch(target.object, "upsert", records, target.external_id), list(places)
+
+    def _attach(self, job: _Job, part: _Part, record_id: str) -> None:
+        try:
+            self.store.attach(record_id, part.record)
+        except OmsyncError as fault:
+            job.fault = fault
 
     # ------------------------------------------------------------------------------------------------------------- mending
     def _split(self, parts: Sequence[_Part]) -> None:
