@@ -42,8 +42,10 @@ class Permissions:
     def _decide(self, obj: ObjectType, f: FieldType) -> tuple[bool, bool]:
         if self.everything or not f.permissionable:
             return True, True
-        # An address is granted as a whole; a Person Account's `X__pc` through Contact's `X__c`.
-        names = {f"{obj.name}.{f.name}", f"{obj.name}.{f.compound or f.name}"} | ({f"Contact.{f.person}"} if f.person else set())
+        # An address is granted as a whole; a Person Account's `X__pc` through Contact's `X__c`, `PersonMailingCity` through `MailingAddress`.
+        names = {f"{obj.name}.{f.name}", f"{obj.name}.{f.compound or f.name}"}
+        if f.person:
+            names |= {f"Contact.{f.person}", f"Contact.{(f.compound or f.person).removeprefix('Person')}"}
         grants = [g for s in self.sets for g in (s.fields.get(name.lower()) for name in names) if g is not None]
         return any(readable or editable for readable, editable in grants), any(editable for _, editable in grants)
 

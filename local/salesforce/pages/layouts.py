@@ -74,17 +74,18 @@ class Layouts:
     def _load(self, source: Path) -> None:
         for path in sorted(source.rglob("*.layout-meta.xml")):
             name = unquote(path.name.removesuffix(".layout-meta.xml"))
-            obj = self.org.object(name.partition("-")[0])
+            obj = self.org.object(_object_name(name.partition("-")[0]))
             if obj is not None:
                 self._layouts[name] = self._parse(name, obj, ElementTree.parse(path).getroot())
         for path in sorted([*source.rglob("*.profile-meta.xml")]):
             for assignment in ElementTree.parse(path).getroot().iter(f"{_NS}layoutAssignments"):
                 record_type = assignment.findtext(f"{_NS}recordType") or ""
                 layout = unquote(assignment.findtext(f"{_NS}layout") or "")
-                self._assigned.setdefault(record_type or layout.partition("-")[0], layout)
+                object_name, _, kind = (record_type or layout.partition("-")[0]).partition(".")
+                self._assigned.setdefault(f"{_object_name(object_name)}.{kind}", layout)
         for path in sorted(source.rglob("*.compactLayout-meta.xml")):
             names = [node.text or "" for node in ElementTree.parse(path).getroot().iter(f"{_NS}fields")]
-            self._compact.setdefault(path.parent.parent.name, {})[path.name.removesuffix(".compactLayout-meta.xml")] = names
+            self._compact.setdefault(_object_name(path.parent.parent.name), {})[path.name.removesuffix(".compactLayout-meta.xml")] = names
 
     def _parse(self, name: str, obj: ObjectType, root: ElementTree.Element) -> Layout:
         sections = [found for node in root.iter(f"{_NS}layoutSections") if (found := _section(node))]
@@ -114,11 +115,11 @@ class Layouts:
         if name is None and kind is not None:
             words = {kind.label.lower(), kind.developer_name.lower(), kind.developer_name.replace("_", " ").lower()}
             name = next((known for known in self._of(obj) if known.lower().removesuffix(" layout").partition("-")[2] in words), None)
-        name = name or self._assigned.get(obj.name) or next(iter(self._of(obj)), None)
+        name = name or self._assigned.get(f"{obj.name}.") or next(iter(self._of(obj)), None)
         return self._layouts[name] if name in self._layouts else self._everything(obj)
 
     def _of(self, obj: ObjectType) -> list[str]:
-        return [name for name in self._layouts if name.partition("-")[0] == obj.name]
+        return [name for name in self._layouts if _object_name(name.partition("-")[0]) == obj.name]
 
     def _everything(self, obj: ObjectType) -> Layout:
         """Without a layout: all fields, all children."""
@@ -154,6 +155,11 @@ class Layouts:
         return fields[:7]
 
 
+def _object_name(name: str) -> str:
+    """Layouts call a person's Account `PersonAccount`."""
+    return "Account" if name == "PersonAccount" else name
+
+
 def _section(node: ElementTree.Element) -> Section | None:
     columns: list[list[str]] = []
     read_only: set[str] = set()
@@ -181,6 +187,6 @@ def _plain(child: ObjectType, name: str) -> str:
     if name in _LAYOUT_NAMES:
         candidate = child.name_field or ""
         return candidate if child.field(candidate) else ""
-    words = name.rpartition(".")[2].split("_")
+    words = name.rpartition(".")[2].removesuffix("_DATE_ONLY").split("_")
     found = child.field("".join(words)) or child.field("".join(words) + "Id")
     return found.name if found else ""

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from local.salesforce.context import Context, Permissions, Surface
 from local.salesforce.dml_types import Error, Json, Record, Row, Stored
 from local.salesforce.ids import MalformedId, looks_like_id, normalise
-from local.salesforce.pages.layouts import Layout, Layouts, RelatedList
+from local.salesforce.pages.layouts import Layout, Layouts, RelatedList, Section
 from local.salesforce.pages.values import Input, Shown, address_text, human, input_of, input_value
 from local.salesforce.rest.http import ApiError, Handler, Request, Response, Route
 from local.salesforce.rest.state import OrgState
@@ -319,7 +319,7 @@ class Pages:
         sections: list[tuple[str, list[list[Input]]]] = []
         for section in layout.sections:
             columns = [
-                [_input(f, row, sent, by_field.pop(f.name, None)) for f in self._editable(viewer, obj, names, new=new)]
+                [_input(f, row, sent, by_field.pop(f.name, None)) for f in self._editable(viewer, obj, _writable(section, names), new=new)]
                 for names in section.columns
             ]
             if any(columns):
@@ -382,7 +382,7 @@ class Pages:
         sent: dict[str, str] = {}
         errors: list[Error] = []
         layout = self._layout_of(obj, row)
-        names = [name for section in layout.sections for column in section.columns for name in column]
+        names = [name for section in layout.sections for column in section.columns for name in _writable(section, column)]
         for f in self._editable(viewer, obj, names, new=new):
             control = input_of(f, row.get(f.name))
             if f.name not in form and f.kind is not Kind.CHECKBOX:
@@ -412,6 +412,11 @@ class Pages:
         if not result.success:
             raise ApiError(400, result.errors[0].status_code, result.errors[0].message)
         return Response(303, "", {"Location": f"/lightning/o/{obj.name}/list", "Content-Type": HTML})
+
+
+def _writable(section: Section, names: list[str]) -> list[str]:
+    """A column's fields without those that the layout shows for reading only."""
+    return [name for name in names if name not in section.read_only]
 
 
 def _input(f: FieldType, row: Row, sent: dict[str, str], error: str | None) -> Input:

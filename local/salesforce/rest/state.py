@@ -67,7 +67,7 @@ class OrgState:
     calls: Calls = field(default_factory=Calls)
     publisher: Publisher | None = None
     router: Router | None = None
-    on_close: list[Callable[[], None]] = field(default_factory=list)  # services that stop with the server
+    on_close: list[Callable[[], None]] = field(default_factory=list)  # run before the store closes
     _permissions: dict[tuple[str, ...], Permissions] = field(default_factory=dict)
 
     @property
