@@ -1,0 +1,151 @@
+"""What the queues' consumers do with a batch of messages: mirrored rows to the blind writer, looks at shared records to the synchroniser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from omsync.mapping.model import Mappings
+from omsync.platform.errors import Permanent
+from omsync.sync.consume import NOT_REACHED, Result
+from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.records import Outcome, RecordKey, RecordRef, SalesforceRef
+
+#: the record type of the Cases that omsync itself opens; closing one settles what it was opened for
+INTEGRATION_CASE = ("Case", "Integration")
+
+
+@dataclass(frozen=True, slots=True)
+class MappedRoutes:
+    """`doors.Routes`, answered by the mappings."""
+
+    mappings: Mappings
+
+    def is_mirrored(self, table: str) -> bool:
+        """One way and blind; staff, who are only matched, travel with them."""
+        return self.mappings[table].mode in ("mirrored", "matched")
+
+    def shared_owner(self, table: str, row: Mapping[str, object]) -> tuple[str, str] | None:
+        """An address is its patient's; any other shared row is its own."""
+        mode = self.mappings[table].mode
+        if mode == "shared":
+            return table, str(row["id"])
+        if mode == "embedded":
+            return "patients", str(row["patient_id"])
+        return None
+
+    def is_shared_object(self, sobject: str, record_type: str | None) -> bool:
+        """Ours to sync, or one of our own Cases, whose closing is announced."""
+        if (sobject, record_type) == INTEGRATION_CASE:
+            return True
+        mapping = self.mappings.for_record(sobject, record_type)
+        return mapping is not None and mapping.mode == "shared"
+
+
+class Synchronises(Protocol):
+    """The synchroniser."""
+
+    def synchronise(self, refs: Sequence[RecordRef], *, deadline: int | None = None) -> list[Outcome]: ...
+
+
+class Lag(Protocol):
+    """The lag metric."""
+
+    def observe(self, origin: str, seconds: float) -> None:
+        """From a change's commit on its side until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncWorker:
+    """Looks at the shared records that messages name. `deadline()` in microseconds since 1970."""
+
+    synchroniser: Synchronises
+    case_records: Callable[[Sequence[str]], Mapping[str, str]]
+    deadline: Callable[[], int]
+    lag: Lag
+    now: Callable[[], datetime]
+
+    def __call__(self, messages: Sequence[SyncMessage]) -> list[Result]:
+        """One result a message; a record named twice is looked at once."""
+        refs = self._refs(messages)
+        wanted = list(dict.fromkeys(ref for ref in refs if isinstance(ref, tuple)))
+        outcomes = dict(zip(wanted, self.synchroniser.synchronise(wanted, deadline=self.deadline()), strict=True))
+        results = [_result(outcomes[ref]) if isinstance(ref, tuple) else ref for ref in refs]
+        for message, result in zip(messages, results, strict=True):
+            observe(self.lag, message.origin, message.committed_at, result, self.now())
+        return results
+
+    def _refs(self, messages: Sequence[SyncMessage]) -> list[RecordRef | Result]:
+        """Which record each message means; a Result for one that means none."""
+        cases = [message.salesforce_id for message in messages if _is_case(message) and message.salesforce_id]
+        named = self.case_records(cases) if cases else {}
+        return [_case_ref(named.get(message.salesforce_id or "")) if _is_case(message) else _ref(message) for message in messages]
+
+
+def _is_case(message: SyncMessage) -> bool:
+    return (message.sobject, message.record_type) == INTEGRATION_CASE
+
+
+def _case_ref(record: str | None) -> RecordRef | Result:
+    """The record that a Case of ours was opened for. A Case about a cause rather than a record means none."""
+    table, _, row_id = (record or "").partition("/")
+    return RecordKey(table, row_id) if table and row_id else Result("ignored")
+
+
+def _ref(message: SyncMessage) -> RecordRef | Result:
+    if message.table is not None and message.id is not None:
+        return RecordKey(message.table, message.id)
+    if message.sobject is not None and message.salesforce_id is not None:
+        return SalesforceRef(message.sobject, message.salesforce_id)
+    return Result("unreadable", Permanent("the message names no record", code="omsync.message"))
+
+
+def _result(outcome: Outcome) -> Result:
+    record = str(outcome.key) if outcome.key is not None else None
+    if outcome.error is not None and outcome.error.code == "sync.deadline":
+        return NOT_REACHED
+    return Result(outcome.kind, outcome.error, record)
+
+
+def observe(lag: Lag, origin: str, committed_at: datetime | None, result: Result, now: datetime) -> None:
+    """Measure a push that brought something; what a sweep found says nothing about latency."""
+    brought = result.fault is None and result.kind in ("written", "applied")
+    if brought and committed_at is not None and origin in ("oms", "salesforce"):
+        lag.observe(origin, (now - committed_at).total_seconds())
+
+
+class Writes(Protocol):
+    """The blind writer, or the matcher of staff."""
+
+    def write(self, messages: Sequence[MirrorMessage]) -> list[Result]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorWorker:
+    """Writes mirrored rows, and matches staff."""
+
+    writer: Writes
+    staff: Writes
+    lag: Lag
+    now: Callable[[], datetime]
+
+    def __call__(self, messages: Sequence[MirrorMessage]) -> list[Result]:
+        """One result a message."""
+        results: list[Result] = [NOT_REACHED] * len(messages)
+        for writer, chosen in (
+            (self.staff, [n for n, message in enumerate(messages) if message.table == "staff_users"]),
+            (self.writer, [n for n, message in enumerate(messages) if message.table != "staff_users"]),
+        ):
+            if chosen:
+                for number, result in zip(chosen, writer.write([messages[n] for n in chosen]), strict=True):
+                    results[number] = result
+        for message, result in zip(messages, results, strict=True):
+            observe(self.lag, message.origin, message.committed_at, result, self.now())
+        return results
+
+
+def utc_now() -> datetime:
+    """Now."""
+    return datetime.now(UTC)

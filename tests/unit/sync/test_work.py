@@ -1,0 +1,169 @@
+"""The consumers' work: which record a message means, and who deals with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from omsync.mapping import load_mappings
+from omsync.mapping.compiled import Compiled, compile_mapping
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.sync.consume import Result
+from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.records import Outcome, RecordKey, RecordRef, SalesforceRef
+from omsync.sync.staff import StaffMatcher, User
+from omsync.sync.work import MappedRoutes, MirrorWorker, SyncWorker
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+A, B = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+
+
+@cache
+def compiled(table: str) -> Compiled:
+    return compile_mapping(load_mappings()[table])
+
+
+@dataclass
+class Lag:
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    def observe(self, origin: str, seconds: float) -> None:
+        self.seen.append((origin, seconds))
+
+
+@dataclass
+class Synchroniser:
+    asked: list[RecordRef] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=lambda: Outcome("written", RecordKey("orders", A)))
+
+    def synchronise(self, refs: Sequence[RecordRef], *, deadline: int | None = None) -> list[Outcome]:
+        self.asked += refs
+        return [self.outcome for _ in refs]
+
+
+def look(**values: Any) -> SyncMessage:
+    return SyncMessage(correlation_id="c", **{"origin": "oms", **values})
+
+
+def work(synchroniser: Synchroniser, *messages: SyncMessage, cases: Mapping[str, str] | None = None) -> tuple[list[Result], Lag]:
+    lag = Lag()
+    worker = SyncWorker(synchroniser, lambda ids: {one: cases[one] for one in ids if cases and one in cases}, lambda: 0, lag, lambda: NOW)
+    return worker(messages), lag
+
+
+def test_a_record_named_twice_is_looked_at_once() -> None:
+    synchroniser = Synchroniser()
+    results, _ = work(synchroniser, look(table="orders", id=A), look(table="orders", id=A), look(sobject="Order", salesforce_id="801"))
+    assert synchroniser.asked == [RecordKey("orders", A), SalesforceRef("Order", "801")]
+    assert [result.kind for result in results] == ["written"] * 3
+
+
+def test_closing_one_of_our_cases_is_a_look_at_the_record_it_was_opened_for() -> None:
+    synchroniser = Synchroniser()
+    case = {"sobject": "Case", "record_type": "Integration", "origin": "salesforce"}
+    results, _ = work(synchroniser, look(salesforce_id="500a", **case), look(salesforce_id="500b", **case), cases={"500a": f"patients/{B}"})
+    assert synchroniser.asked == [RecordKey("patients", B)]
+    assert [result.kind for result in results] == ["written", "ignored"]
+
+
+def test_a_message_that_names_nothing_is_an_error() -> None:
+    [result] = work(Synchroniser(), look())[0]
+    assert isinstance(result.fault, Permanent)
+
+
+def test_what_the_deadline_cut_off_is_not_reached() -> None:
+    stopped = Outcome("retryable", error=Retryable("no time left", code="sync.deadline"))
+    [result] = work(Synchroniser(outcome=stopped), look(table="orders", id=A))[0]
+    assert not result.reached
+
+
+def test_lag_is_measured_for_pushes_that_brought_something() -> None:
+    at = NOW - timedelta(seconds=2)
+    orders = {"table": "orders", "committed_at": at}
+    _, lag = work(Synchroniser(), look(id=A, **orders), look(id=B, **{**orders, "origin": "sweep"}))
+    assert lag.seen == [("oms", 2.0)]
+    quiet = Synchroniser(outcome=Outcome("in_step"))
+    assert work(quiet, look(id=A, **orders))[1].seen == []
+
+
+@dataclass
+class Users:
+    there: list[User]
+    named: dict[str, str] = field(default_factory=dict)
+
+    def find(self, wanted: Mapping[str, Sequence[str]]) -> list[User]:
+        return self.there
+
+    def name(self, ids: Mapping[str, str]) -> dict[str, OmsyncError | None]:
+        self.named |= ids
+        return dict.fromkeys(ids)
+
+
+class Oms:
+    def batch_get(self, table: str, ids: Sequence[str]) -> dict[str, Any]:
+        row = {"id": A, "employee_no": "E1", "full_name": "Ada", "email": "ada@upscript.example", "sso_subject": "sso|1", "is_active": True}
+        return {A: row} if A in ids else {}
+
+
+def match(*users: User) -> tuple[list[str], dict[str, str]]:
+    org = Users(list(users))
+    results = StaffMatcher(compiled, org, Oms()).write(
+        [MirrorMessage(correlation_id="c", origin="oms", table="staff_users", id=A, version=1)]
+    )
+    return [result.kind for result in results], org.named
+
+
+@pytest.mark.parametrize(
+    ("users", "kind", "named"),
+    [
+        (
+            [User("005a", None, {"FederationIdentifier": "sso|1"}), User("005b", None, {"Email": "ada@upscript.example"})],
+            "applied",
+            {"005a": A},
+        ),
+        ([User("005b", None, {"Email": "ADA@upscript.example"})], "applied", {"005b": A}),
+        ([User("005a", A, {"FederationIdentifier": "sso|1"})], "unchanged", {}),
+        ([User("005a", B, {"FederationIdentifier": "sso|1"})], "skipped", {}),
+        ([User("005a", None, {"EmployeeNumber": "E1"}), User("005b", None, {"EmployeeNumber": "E1"})], "skipped", {}),
+        ([], "skipped", {}),
+    ],
+)
+def test_staff_are_matched_once_by_the_best_sign_and_never_guessed(users: list[User], kind: str, named: dict[str, str]) -> None:
+    assert match(*users) == ([kind], named)
+
+
+class Writer:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def write(self, messages: Sequence[MirrorMessage]) -> list[Result]:
+        return [Result(self.kind, record=message.table) for message in messages]
+
+
+def test_staff_and_mirrored_rows_go_to_their_own_writers_and_answers_keep_their_places() -> None:
+    messages = [
+        MirrorMessage(correlation_id="c", origin="sweep", table=table, id=A, version=1) for table in ("payments", "staff_users", "refunds")
+    ]
+    results = MirrorWorker(Writer("applied"), Writer("matched"), Lag(), lambda: NOW)(messages)
+    assert [(result.record, result.kind) for result in results] == [
+        ("payments", "applied"),
+        ("staff_users", "matched"),
+        ("refunds", "applied"),
+    ]
+
+
+def test_the_mappings_say_whose_a_table_or_object_is() -> None:
+    routes = MappedRoutes(load_mappings())
+    assert routes.is_mirrored("payments")
+    assert not routes.is_mirrored("orders")
+    assert routes.shared_owner("patient_addresses", {"id": A, "patient_id": B}) == ("patients", B)
+    assert routes.shared_owner("orders", {"id": A}) == ("orders", A)
+    assert routes.shared_owner("payments", {"id": A}) is None
+    assert routes.is_shared_object("Account", "Patient")
+    assert not routes.is_shared_object("Account", "Pharmacy")
+    assert routes.is_shared_object("Case", "Integration")
+    assert not routes.is_shared_object("Opportunity", None)
