@@ -24,6 +24,7 @@ from local.salesforce.store import Store
 BATCH = 10_000  # records of an internal batch: the unit of the daily allocation
 CHUNK = 2_500  # records of a transaction
 NULL = "#N/A"
+_LOCKED = Error("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record", ())
 
 type Row = list[str]
 
@@ -61,7 +62,10 @@ def dialect_of(job: Job) -> Dialect:
 
 @dataclass(slots=True)
 class Ingest:
-    """One job's run. `take_batch` draws on the daily allocation; `stopping` says that the process ends."""
+    """One job's run. `take_batch` draws on the daily allocation; `stopping` says that the process ends.
+
+    `locked`, asked once a record, says that its row can't be locked (a fault on demand).
+    """
 
     store: Store
     jobs: JobTable
@@ -71,6 +75,7 @@ class Ingest:
     take_batch: Callable[[], bool]
     stopping: Callable[[], bool]
     note: Callable[[int], None] = lambda count: None
+    locked: Callable[[], bool] | None = None
     _upload: Upload = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,7 +151,7 @@ class Ingest:
             if current is None or current.state is not State.IN_PROGRESS:
                 return False
             saving = time.monotonic()
-            results = self._save(records)
+            results = self._save_unlocked(records)
             progress.active += round((time.monotonic() - saving) * 1000)
             succeeded, failed = self._sorted(rows, results)
             progress.success_bytes += _append(self.files.success, self._upload.dialect.encode(succeeded))
@@ -158,6 +163,17 @@ class Ingest:
             self.jobs.save(tx, self.job)
         self.note(len(rows))
         return True
+
+    def _save_unlocked(self, records: Sequence[Record]) -> list[Result]:
+        """Save what isn't locked; results for all, in order."""
+        if self.locked is None:
+            return self._save(records)
+        free = [record for record in records if not self.locked()]
+        if len(free) == len(records):
+            return self._save(records)
+        kept = {id(record) for record in free}
+        saved = iter(self._save(free))
+        return [next(saved) if id(record) in kept else Result.failed(_LOCKED) for record in records]
 
     def _save(self, records: Sequence[Record]) -> list[Result]:
         job, context = self.job, self.context

@@ -92,7 +92,11 @@ class BulkService:
     def _run(self, job: Job) -> None:
         files, context = self.new_files(job), self._context(job)
         if job.kind == "ingest":
-            Ingest(self.state.store, self.jobs, job, files, context, self._take_batch, self._stop.is_set, self._noted("bulk_ingest")).run()
+            run = Ingest(self.state.store, self.jobs, job, files, context, self._take_batch, self._stop.is_set)
+            run.note = lambda records: self.state.calls.note("bulk_ingest", records)
+            if self.state.faults:
+                run.locked = lambda: self.state.faults.locked(job.object)
+            run.run()
             return
 
         def stopping() -> bool:
@@ -100,9 +104,6 @@ class BulkService:
 
         BulkQuery(self.executor, self.jobs, job, files, context, stopping).run()
         self.state.calls.note("bulk_query", job.progress.processed)
-
-    def _noted(self, name: str) -> Callable[[int], None]:
-        return lambda records: self.state.calls.note(name, records)
 
     def _take_batch(self) -> bool:
         return self.state.limits.take(BATCHES)
