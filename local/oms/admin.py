@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict
 
+from . import openapi
 from .auth import allowed
 from .delivery import CHANNEL, DeliveryFile, Target
 from .dispatcher import Dispatcher
@@ -43,7 +44,10 @@ class Parked(BaseModel):
 
 def router(store: Store, delivery: DeliveryFile, faults: FaultState, dispatcher: Dispatcher | None) -> APIRouter:
     """The routes below /admin."""
-    routes = APIRouter(prefix="/admin", tags=["admin"])
+    refusals: dict[int | str, dict[str, Any]] = {
+        int(code): answer for code, answer in openapi.answers("400", "401", "403", "409", "422", "503").items()
+    }
+    routes = APIRouter(prefix="/admin", tags=["admin"], responses=refusals)
 
     @routes.get("/delivery", summary="Where events go, and how many wait")
     def get_delivery(_: Operator) -> DeliveryState:

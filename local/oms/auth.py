@@ -135,11 +135,16 @@ def allowed(scope: str) -> Callable[..., Caller]:
 
 
 router = APIRouter(tags=["auth"])
+TOKEN_REFUSAL: dict[str, object] = {
+    "description": "Refused (RFC 6749, section 5.2)",
+    "content": {MEDIA_TYPE: {"schema": {"type": "object", "required": ["error", "error_description"]}}},
+}
 
 
 @router.post(
     "/oauth/token",
     summary="Get an access token (client credentials)",
+    responses={400: TOKEN_REFUSAL, 401: TOKEN_REFUSAL},
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -154,6 +154,8 @@ def _pg_ctl(data: Path, port: int) -> None:
 def _run(program: str, *arguments: str, cwd: Path) -> None:
     """Run one of PostgreSQL's programs, as `pgserver` if we are root. Output goes to a file: pg_ctl's child would keep a pipe open."""
     identity = SYSTEM_USER if os.geteuid() == 0 else None
+    if identity:
+        _let_through(cwd)
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [str(BINARIES / program), *arguments],

@@ -120,7 +120,7 @@ class Receiver:
         }
         try:
             return self.client.post(self.target.url.rstrip("/") + "/oms/events", content=body, headers=headers)
-        except httpx.HTTPError as fault:
+        except (httpx.HTTPError, httpx.InvalidURL) as fault:
             raise Retryable(f"the door cannot be reached ({type(fault).__name__})", code="oms.delivery") from fault
 
     def _bearer(self) -> str:
@@ -135,7 +135,7 @@ class Receiver:
             content = answer.json()
             self._token = str(content["access_token"])
             self._token_until = time.monotonic() + max(0.0, float(content.get("expires_in", 300)) - 60)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as fault:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as fault:
             raise Retryable(f"no access token ({type(fault).__name__})", code="oms.delivery") from fault
         return self._token
 
@@ -188,9 +188,9 @@ class Dispatcher:
             try:
                 with psycopg.connect(self.database_url, autocommit=True, application_name="oms-dispatcher") as connection:
                     self._serve(connection)
-            except psycopg.OperationalError as fault:
+            except psycopg.Error as fault:
                 self.last_error = f"database: {type(fault).__name__}"
-                log.warning("the database is not available: %s", type(fault).__name__)
+                log.warning("the database does not answer: %s", type(fault).__name__)
                 self.stopping.wait(1.0)
         if self._client:
             self._client.close()

@@ -61,7 +61,7 @@ def router(store: Store) -> APIRouter:
         "/v1/cursor",
         summary="Where a new reader of the feeds begins",
         openapi_extra={
-            "responses": openapi.answers("401", "403", "503", ok_200={"type": "object", "properties": {"xmin": {"type": "string"}}})
+            "responses": openapi.answers("400", "401", "403", "503", ok_200={"type": "object", "properties": {"xmin": {"type": "string"}}})
         },
     )
     def cursor(_: Reader) -> dict[str, str]:

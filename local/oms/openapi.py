@@ -29,6 +29,7 @@ REFUSALS = {
     "401": "No valid token",
     "403": "The token lacks the scope",
     "404": "No such row",
+    "409": "Not in this state",
     "413": "The request is too large",
     "422": "Refused for good",
     "503": "Come again",
@@ -128,13 +129,21 @@ def install(app: FastAPI, tables: Mapping[str, Table]) -> None:
                 schemas |= row_schemas(table)
             for path in made["paths"].values():
                 for operation in path.values():
-                    operation["responses"].pop("422", None) if _is_default(operation) else None
+                    _drop_default(operation["responses"])
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _is_default(operation: Schema) -> bool:
-    """FastAPI documents its own 422, which is a problem here."""
-    return "HTTPValidationError" in str(operation["responses"].get("422", ""))
+def _drop_default(responses: Schema) -> None:
+    """FastAPI documents a 422 of its own for every operation with parameters; here bad parameters are a 400."""
+    content = responses.get("422", {}).get("content", {})
+    if "application/json" in content:
+        del content["application/json"]
+        if content:
+            responses["422"]["description"] = REFUSALS["422"]
+        else:
+            del responses["422"]
