@@ -6,6 +6,7 @@ records.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING
@@ -248,16 +249,13 @@ class Engine:
         for row in rows.values():
             if not row["IsDeleted"]:
                 found.setdefault(key_of(key, row[key.name]), []).append(row)
-        counts: dict[Stored, int] = {}
-        for value in values.values():
-            folded = key_of(key, value)
-            counts[folded] = counts.get(folded, 0) + 1
+        folded = {index: key_of(key, value) for index, value in values.items()}
+        counts = Counter(folded.values())
         creates: list[Item] = []
         updates: list[Item] = []
         for index, value in values.items():
-            folded = key_of(key, value)
-            matches = found.get(folded, [])
-            if counts[folded] > 1:
+            matches = found.get(folded[index], [])
+            if counts[folded[index]] > 1:
                 error = Error("DUPLICATE_VALUE", f"Duplicate external id specified: {value}", (key.name,))
                 results[index] = Result(False, None, False, [error])
             elif len(matches) > 1:

@@ -120,7 +120,9 @@ class _Shaper:
         for key in keys:
             self._key(key)
         shape = self._shape
-        if self._unwritable:
+        if shape.errors:
+            del shape.errors[1:]  # the first unknown name ends it
+        elif self._unwritable:
             shape.errors.append(not_writable(*self._unwritable))
         shape.columns = tuple(
             dict.fromkeys([c for _, c, _ in shape.setters] + [d.field.name for d in shape.dotted] + [f.name for _, f in shape.nested])

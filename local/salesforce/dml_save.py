@@ -274,7 +274,11 @@ class Batch:
             users = [
                 item
                 for item in items
-                if item.row[f.name] is not None and (item.old is None or key_of(f, item.old[f.name]) != key_of(f, item.row[f.name]))
+                if item.row[f.name] is not None
+                and (
+                    item.old is None
+                    or (item.old[f.name] != item.row[f.name] and key_of(f, item.old[f.name]) != key_of(f, item.row[f.name]))
+                )
             ]
             if not users:
                 continue
@@ -314,9 +318,10 @@ class Batch:
             row["LastModifiedById"] = user
             item.id = str(row["Id"])
         if updates:
-            columns = dict.fromkeys(c for item_columns in {item.shape.columns for item in updates} for c in item_columns)
-            changed = [c for c in [*columns, *self.extra, *_SYSTEM_ON_UPDATE] if c in self.object.fields and c != "Id"]
-            write_rows(self.tx, self.object.name, list(dict.fromkeys(changed)), [item.row for item in updates])
+            touched = dict.fromkeys(c for columns in {item.shape.columns for item in updates} for c in columns)
+            touched |= dict.fromkeys([*self.extra, *_SYSTEM_ON_UPDATE])
+            changed = [c for c in touched if c in self.object.fields and _differs(c, updates)]
+            write_rows(self.tx, self.object.name, changed, [item.row for item in updates])
 
     def _insert(self, items: Sequence[Item], now: str, user: str) -> None:
         ids = self.tx.new_ids(self.object, len(items))
@@ -371,6 +376,11 @@ class Batch:
         row |= {"IsDeleted": 0} | ({"OwnerId": user} if "OwnerId" in obj.fields else {}) | values
         row["Id"] = row["Id"] or self.tx.new_ids(obj, 1)[0]
         self.insert_into(object_name, [c for c in obj.columns if row[c] is not None], [row])
+
+
+def _differs(column: str, items: Sequence[Item]) -> bool:
+    """Whether any record of the batch changes this column; one that none changes is not written (its indexes cost the most)."""
+    return any(item.old is not None and item.row[column] != item.old[column] for item in items)
 
 
 def alive(items: list[Item]) -> list[Item]:

@@ -274,7 +274,7 @@ class ObjectType:
 
     @cached_property
     def _relationships(self) -> dict[str, FieldType]:
-        return {f.relationship.lower(): f for f in self.fields.values() if f.relationship}
+        return {f.relationship.lower(): f for f in self.fields.values() if f.relationship and f.references}
 
     @cached_property
     def _children_by_name(self) -> dict[str, ChildRelationship]:

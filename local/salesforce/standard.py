@@ -212,7 +212,14 @@ _FLAGS: dict[str, dict[str, object]] = {
     "cascade": {"on_delete": OnParentDelete.CASCADE},
     "restrict": {"on_delete": OnParentDelete.RESTRICT},
 }
-_VALUED_FLAGS = {"rel": "relationship", "child": "child_relationship", "extra": "extra", "format": "display_format", "len": "length"}
+_VALUED_FLAGS = {
+    "rel": "relationship",
+    "child": "child_relationship",
+    "extra": "extra",
+    "format": "display_format",
+    "len": "length",
+    "comp": "compound",
+}
 
 
 def _flag(f: FieldType, flag: str, where: str) -> None:

@@ -112,7 +112,14 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=1024, timeout=60)
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536", "temp_store=MEMORY", "case_sensitive_like=OFF"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "wal_autocheckpoint=8000",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+            "case_sensitive_like=OFF",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         self._connections.append(connection)
         return connection
@@ -195,6 +202,7 @@ class Store:
     def _migrate(self) -> None:
         """Create what is missing; a field added to the metadata becomes a column, nothing is ever dropped."""
         self._writer.executescript(_OWN_TABLES)
+        self._writer.execute("BEGIN")
         for obj in self.org:
             if obj.event:
                 continue
@@ -207,6 +215,7 @@ class Store:
                     self._writer.execute(f'ALTER TABLE "{obj.name}" ADD COLUMN {_column(obj.fields[name])}')
             for statement in _indexes(obj):
                 self._writer.execute(statement)
+        self._writer.execute("COMMIT")
         self._numbers = dict(self._writer.execute("SELECT name, next FROM _sequences"))
 
     def take_numbers(self, connection: sqlite3.Connection, name: str, count: int) -> int:
@@ -225,7 +234,7 @@ class Store:
         cursor = connection.execute(
             f'SELECT {_quoted(names)} FROM "{obj.name}" WHERE "{column}" IN (SELECT value FROM json_each(?))', (json.dumps(list(values)),)
         )
-        return {row[0]: dict(zip(names, row, strict=True)) for row in cursor}
+        return {row[0]: dict(zip(names, row, strict=False)) for row in cursor}
 
     def get(self, object_name: str, record_id: str) -> Row | None:
         """One row by its 18-character id, deleted or not."""

@@ -113,7 +113,7 @@ def _number(f: FieldType, surface: Surface) -> Converter:
     def convert(value: Json) -> Stored:
         if value is None or value == "":
             return None
-        if type(value) is int:
+        if type(value) is int or (type(value) is str and value.isascii() and value.isdigit()):
             number = float(value)
         elif isinstance(value, (str, float)) and not isinstance(value, bool):
             try:
@@ -156,11 +156,12 @@ def _moment(f: FieldType, surface: Surface) -> Converter:
         if not isinstance(value, str):
             not_of_type(f, value, surface)
         text = value.strip()
-        if not _MOMENT.match(text):
+        canonical = _CANONICAL_MOMENT.match(text)
+        if not canonical and not _MOMENT.match(text):
             not_of_type(f, value, surface)
         try:
             moment = datetime.fromisoformat(text)
-            if _CANONICAL_MOMENT.match(text):
+            if canonical:
                 return _in_range(f, text)
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
