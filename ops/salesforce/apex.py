@@ -41,19 +41,19 @@ def node_modules() -> Path:
 def faults(paths: list[Path]) -> list[str]:
     """One line for each place that does not parse; none: all do."""
     command = ["node", str(ROOT / "tools" / "check-apex.mjs"), str(node_modules()), *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=_TIMEOUT_S, check=False)
     if done.returncode not in (0, 1):
         raise Permanent(f"the Apex check could not run: {done.stderr.strip()[-300:]}", code="salesforce.apex")
     lines = done.stdout.splitlines()
     return [line for line in lines[:-1] if line.strip()] if done.returncode else []
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Node and npm of the virtual environment come first."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=_environment(), timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         raise Permanent(f"{' '.join(command[:2])} failed: {done.stderr.strip()[-300:]}", code="salesforce.node")

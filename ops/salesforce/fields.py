@@ -195,7 +195,7 @@ def _is_command(use: Use) -> bool:
 
 
 def _value_set(field: OrgField, note: FieldNote | None) -> dict[str, Node]:
-    default = next((d for use in field.uses if use.people_may_edit and not _is_command(use) and (d := _column_default(use))), None)
+    default = default_value(field)
     return {
         "restricted": all(use.field.restricted for use in field.uses),
         "valueSetDefinition": {
@@ -205,6 +205,12 @@ def _value_set(field: OrgField, note: FieldNote | None) -> dict[str, Node]:
             ],
         },
     }  # fmt: skip
+
+
+def default_value(field: OrgField) -> str | None:
+    """The column's default, where people create records: the OMS would have filled in the same."""
+    uses = [use for use in field.uses if "salesforce" in use.table.born_in or not field.custom]
+    return next((value for use in uses if not _is_command(use) and (value := _column_default(use)) in field.picklist), None)
 
 
 def value_label(note: FieldNote | None, value: str) -> str:

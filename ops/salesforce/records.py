@@ -9,7 +9,7 @@ from urllib.parse import quote
 from omsync.mapping.model import Unit
 from omsync.platform.errors import Permanent
 
-from ops.salesforce.fields import note_of, value_label
+from ops.salesforce.fields import default_value, note_of, value_label
 from ops.salesforce.org import VALUE_SETS, OrgField, OrgModel, OrgObject
 from ops.salesforce.presentation import presentation
 from ops.salesforce.xml import Node, Typed
@@ -80,13 +80,13 @@ def _values(name: str, field: OrgField) -> list[Node]:
     values: list[Node] = [
         {
             "fullName": value,
-            "default": index == 0,
+            "default": value == default_value(field),
             "label": value_label(note, value),
             "closed": value == "closed" if name == "CaseStatus" else None,
             "groupingString": "Draft" if name == "OrderStatus" else None,
             "highPriority": value in ("high", "urgent") if name == "CasePriority" else None,
         }
-        for index, value in enumerate(field.picklist)
+        for value in field.picklist
     ]
     if name == "OrderStatus":
         # Salesforce wants one value in this category; nobody may use it: an activated order freezes.
@@ -96,11 +96,12 @@ def _values(name: str, field: OrgField) -> list[Node]:
 
 def support_process(org: OrgModel) -> dict[str, Node]:
     """The statuses of every Case record type."""
+    status = org.objects["Case"].fields["Status"]
     return {
         "fullName": "Care",
         "description": "Every status of a case, for all its record types.",
         "isActive": True,
-        "values": [{"fullName": value, "default": index == 0} for index, value in enumerate(org.objects["Case"].fields["Status"].picklist)],
+        "values": [{"fullName": value, "default": value == default_value(status)} for value in status.picklist],
     }
 
 
