@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.births import bear
-from omsync.sync.context import Work, look_up
+from omsync.sync.context import Work
 from omsync.sync.effects import FindRecord, ReadItem, ReadRecord, ReadRow, Undelete, WriteRecord
 from omsync.sync.intents import resolve
 from omsync.sync.parents import bring, follow_merges, name_parents
@@ -22,11 +22,12 @@ from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, 
 
 async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     """One look at a record; None: look again."""
-    item = await ReadItem(work.key) or Item(key=work.key)
+    stored = await ReadItem(work.key)
+    item = stored or Item(key=work.key)
     if item.intent is not None:
         item = await resolve(work, item, item.intent)
     where = work.where(item)
-    record = await look_up(where, None)
+    record = await ReadRecord(where) if where is not None else None
     row = await ReadRow(work.key)
     if row is None:
         if record is None or record.deleted:
@@ -39,7 +40,7 @@ async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     if record is None or record.deleted:
         await _revive(work, item, row, where)
         return None
-    return await _report(work, item, row, record)
+    return await _report(work, stored, item, row, record)
 
 
 async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
@@ -53,7 +54,7 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
         raise Retryable("another function inserts it", code="sync.lease", after=(item.lease.until - now) / 1_000_000)
     item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
     record = await FindRecord(Lookup(sobject, work.key.id))
-    if record is None:
+    if record is None or record.id == item.buried:
         try:
             record_id = await WriteRecord(Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
         except MissingParent as missing:
@@ -65,9 +66,8 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
             raise
     else:
         record_id = record.id
-    version = row.version if record is None else record.version
-    await work.save(replace(item, salesforce_id=record_id, version=version, lease=None, mapping=work.rules.fingerprint))
-    return None if record is not None else Outcome("written", work.key)
+    await work.save(replace(item, salesforce_id=record_id, buried=None, version=row.version, lease=None, mapping=work.rules.fingerprint))
+    return None
 
 
 async def _revive(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> None:
@@ -77,10 +77,10 @@ async def _revive(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> No
     except Permanent:
         record = await ReadRecord(ref)
         if record is None or record.deleted:
-            await work.save(replace(item.moved_to(None), object=work.rules.object_for(row)))
+            await work.save(replace(item.moved_to(None), object=ref.object))
 
 
-async def _report(work: Work, item: Item, row: OmsRow, record: SalesforceRecord) -> Outcome:
+async def _report(work: Work, stored: Item | None, item: Item, row: OmsRow, record: SalesforceRecord) -> Outcome:
     values, found = work.rules.row_values(row, record.object), work.rules.record_values(record)
     units = frozenset(name for name, unit in work.rules.units.items() if not unit.insert_only and values[name] != found[name])
     stale = record.version is not None and record.version > row.version
@@ -89,6 +89,6 @@ async def _report(work: Work, item: Item, row: OmsRow, record: SalesforceRecord)
         await WriteRecord(Write(object=record.object, id=record.id, fields=fields, version=row.version, oms_id=work.key.id))
     version = max(row.version, record.version or 0)
     done = replace(item, object=record.object, salesforce_id=record.id, version=version, lease=None, mapping=work.rules.fingerprint)
-    if done != item:
+    if done != stored:
         await work.save(done)
     return Outcome("written" if units else "in_step", work.key)

@@ -40,9 +40,12 @@ class Work:
         return None if item.known else self.seen
 
 
-async def look_up(where: SalesforceRef | None, lookup: Lookup | None) -> SalesforceRecord | None:
-    """The record by its Salesforce id; if that one is deleted or unknown, the live one with this OMS_Id__c; else the deleted one."""
+async def look_up(item: Item, where: SalesforceRef | None, lookup: Lookup) -> SalesforceRecord | None:
+    """The record by its Salesforce id; if that one is deleted or unknown, the one with this OMS_Id__c; live ones before deleted ones."""
     record = await ReadRecord(where) if where is not None else None
-    if lookup is not None and (record is None or record.deleted):
-        record = await FindRecord(lookup) or record
-    return record
+    if record is not None and not record.deleted:
+        return record
+    found = await FindRecord(lookup)
+    if found is None or found.id == item.buried or (found.deleted and record is not None):
+        return record
+    return found

@@ -44,7 +44,7 @@ from omsync.sync.effects import (
     Steps,
     WriteRecord,
 )
-from omsync.sync.intents import holds_of, resolve, taken
+from omsync.sync.intents import holds_of, land, resolve, taken
 from omsync.sync.parents import bring, follow_merges, name_parents
 from omsync.sync.plan import Look, Plan, case_for, plan
 from omsync.sync.ports import CaseStatus, Lookup, MissingParent, Patch, Ports, Refused, Registry, Write
@@ -128,12 +128,11 @@ class Synchroniser:
 
 async def converge(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     """One look at a record and what follows from it; None: look again."""
-    item = await ReadItem(work.key) or Item(key=work.key)
-    if item.intent is not None:
-        item = await resolve(work, item, item.intent)
+    stored = await ReadItem(work.key) or Item(key=work.key)
+    item = stored if stored.intent is None else await resolve(work, stored, stored.intent)
     where = work.where(item)
     sobject = item.object or (where.object if where else None) or await _object(work)
-    record = await look_up(where, Lookup(sobject, work.key.id)) if sobject else None
+    record = await look_up(item, where, Lookup(sobject, work.key.id)) if sobject else None
     row = await ReadRow(work.key)
     if row is None:
         return await _without_row(work, item, record, tried)
@@ -144,7 +143,7 @@ async def converge(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     if record is None or record.deleted:
         ref = where if record is None else SalesforceRef(record.object, record.id)
         return await deletes.follow(work, item, row, ref or _nowhere(work), record)
-    return await _meet(work, item, row, record, tried)
+    return await _meet(work, stored, item, row, record, tried)
 
 
 async def _object(work: Work) -> str | None:
@@ -186,30 +185,30 @@ async def _create(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     if record_id is None:
         return None
     base = dict(intent.to_salesforce)
-    await _commit(work, item, replace(item, salesforce_id=record_id, base=base, held={}, version=row.version, save=1, intent=None), {})
+    done = replace(item, salesforce_id=record_id, buried=None, base=base, held={}, version=row.version, save=1, intent=None, afloat=())
+    await _commit(work, item, done, {})
     return Outcome("written", work.key)
 
 
-async def _meet(work: Work, item: Item, row: OmsRow, record: SalesforceRecord, tried: set[SalesforceRef]) -> Outcome | None:
+async def _meet(work: Work, stored: Item, item: Item, row: OmsRow, record: SalesforceRecord, tried: set[SalesforceRef]) -> Outcome | None:
     """Both sides are there and live (the row may be soft-deleted)."""
-    now = item
-    if record.id != item.salesforce_id and item.salesforce_id is not None:
-        now = now.moved_to(record)
-    now = replace(now, object=record.object, salesforce_id=record.id, merged_into=None)
+    if item.salesforce_id is not None and record.id != item.salesforce_id:
+        item = item.moved_to(record.id)
+    item = land(replace(item, object=record.object, salesforce_id=record.id, buried=None, merged_into=None), record)
     if record.version is not None and record.version > row.version:
         again = await ReadRow(work.key)
         if again is None or record.version > again.version:
             raise Permanent("Salesforce holds a later version than the OMS has", code="sync.version", record=str(work.key))
         row = again
-    if deletes.is_ours(now, row):
-        await deletes.restore(work, now, row)
+    if deletes.is_ours(item, row):
+        await deletes.restore(work, item, row)
         return None
     if await name_parents(work, record, tried) or await execute(work, record):
         return None
-    look = Look(work.rules, work.shared.digests, now, row, record)
+    look = Look(work.rules, work.shared.digests, item, row, record)
     lookups = [unit for unit in work.rules.units if look.differ(unit)]
     look = look.of(await follow_merges(work, row, lookups))
-    return await _merge(work, item, look, lookups)
+    return await _merge(work, stored, look, lookups)
 
 
 async def _merge(work: Work, stored: Item, look: Look, lookups: list[str]) -> Outcome | None:
@@ -236,7 +235,8 @@ async def _merge(work: Work, stored: Item, look: Look, lookups: list[str]) -> Ou
     for case in made.close:
         await CloseCase(case)
     base = look.base(made.held)
-    done = replace(item, base=base, held=made.held, version=look.row.version, save=save, intent=None, gone=False)
+    afloat = tuple(given_up for given_up in item.afloat if given_up.seen == save)
+    done = replace(item, base=base, held=made.held, version=look.row.version, save=save, intent=None, gone=False, afloat=afloat)
     await _commit(work, stored, done, cases)
     return Outcome("in_step" if intent is None and save == record.save else "written", work.key)
 
@@ -282,7 +282,7 @@ def _intent(work: Work, look: Look, made: Plan) -> Intent | None:
     }
     if not to_oms and not to_salesforce:
         return None
-    return Intent(id=work.shared.clock.new_id(), patches=bool(to_oms), to_oms=to_oms, to_salesforce=to_salesforce)
+    return Intent(id=work.shared.clock.new_id(), patches=bool(to_oms), to_oms=to_oms, to_salesforce=to_salesforce, seen=look.record.save)
 
 
 async def _patch(work: Work, item: Item, intent: Intent, patch: Patch) -> OmsRow | None:

@@ -14,6 +14,7 @@ from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.context import Work
 from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, OpenCase, PatchRow, ReadRecord, Undelete
+from omsync.sync.parents import MERGES
 from omsync.sync.ports import CaseRequest, Conflict, Patch, Refused
 from omsync.sync.records import CHANGED_BY, Intent, Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef, to_iso
 
@@ -30,8 +31,9 @@ async def restore(work: Work, item: Item, row: OmsRow) -> None:
 
 async def follow(work: Work, item: Item, row: OmsRow, ref: SalesforceRef, record: SalesforceRecord | None) -> Outcome | None:
     """The record at `ref` is deleted, or purged (None). None: look again."""
-    if record is not None and record.master_id is not None:
-        await _retire(work, item, record, record.master_id)
+    winner = await _winner(record) if record is not None else None
+    if record is not None and winner is not None:
+        await _retire(work, item, record, winner)
         return None
     if work.rules.record_owner == "salesforce":
         if row.deleted:
@@ -86,15 +88,29 @@ def _undone(item: Item) -> Conflict:
 # ----------------------------------------------------------------------------------------------------------------- merges
 
 
-async def _retire(work: Work, item: Item, loser: SalesforceRecord, master_id: str) -> None:
+async def _winner(loser: SalesforceRecord) -> SalesforceRecord | None:
+    """The record that the loser was merged into, at the end of its merges; None: there is none that anybody knew before it was deleted too."""
+    record = loser
+    for _ in range(MERGES):
+        if record.master_id is None:
+            break
+        master = await ReadRecord(SalesforceRef(record.object, record.master_id))
+        if master is None:
+            return None
+        record = master
+        if not record.deleted or record.oms_id is not None:
+            return record
+    return None
+
+
+async def _retire(work: Work, item: Item, loser: SalesforceRecord, master: SalesforceRecord) -> None:
     """The loser's item names the winner from now on."""
-    ref = SalesforceRef(loser.object, master_id)
-    master = await ReadRecord(ref)
-    if master is not None and master.oms_id is None and not master.deleted:
+    ref = SalesforceRef(master.object, master.id)
+    if master.oms_id is None:
         outcome = await Await(ref)
         if outcome.error is not None:
-            raise Retryable("the winner of the merge has no OMS id yet", code="sync.merge", record=str(work.key))
-    winner = oms_id(ref) if master is None or master.oms_id is None else master.oms_id
+            raise Retryable("the winner of the merge is not in the OMS yet", code="sync.merge", record=str(work.key))
+    winner = master.oms_id or oms_id(ref)
     await work.save(replace(item, object=loser.object, salesforce_id=loser.id, merged_into=winner, held={}, intent=None))
     for hold in item.held.values():
         await CloseCase(hold.case)

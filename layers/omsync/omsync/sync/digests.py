@@ -32,6 +32,10 @@ class Digests:
     def of(self, key: RecordKey, unit: str, value: UnitValue) -> str:
         return self._digest(self._current, key, unit, value)
 
+    def is_current(self, digest: str) -> bool:
+        """Is it of the key that is used now?"""
+        return digest.partition(":")[0] == self._current
+
     def same(self, digest: str, key: RecordKey, unit: str, value: UnitValue) -> bool | None:
         """Is it this value's digest? None: its key is gone."""
         name = digest.partition(":")[0]

@@ -1,7 +1,8 @@
 """Resolving what somebody began: nobody merges before it is known what an open intent has changed.
 
-An intent belongs to whoever resolves it first; the compare-and-sets refuse the other. The PATCH is settled under its key (the OMS gives its
-first answer, or never executes it); Salesforce tells by Sync_Write__c whether it took the write; a birth is there or it is not.
+An intent belongs to whoever resolves it first; the compare-and-sets refuse the other. The PATCH is settled under its key: the OMS gives its
+first answer, or never executes it. A birth is there or it is not. Salesforce tells by Sync_Write__c whether it took the write; if it did not,
+the write may still be on its way until the save count moves on, so the intent stays *afloat* until then.
 What took effect becomes base; the rest is merged anew.
 """
 
@@ -11,15 +12,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from omsync.sync.births import base_of_birth
-from omsync.sync.context import Work, look_up
+from omsync.sync.context import Work
 from omsync.sync.effects import ReadRow, Settle
 from omsync.sync.plan import new_hold
-from omsync.sync.ports import Inquiry, Lookup, Refused
-from omsync.sync.records import Hold, Intent, Item, Mark, OmsRow
+from omsync.sync.ports import Inquiry, Refused
+from omsync.sync.records import Hold, Intent, Item, Mark, OmsRow, SalesforceRecord
+
+#: writes that may still land, remembered for one record: more than that many functions cannot have crashed within one's lifetime
+AFLOAT = 10
 
 
 async def resolve(work: Work, item: Item, intent: Intent) -> Item:
-    """The item without its intent. A birth that is not in the OMS stays open: whoever goes on with it carries its attempts along."""
+    """The item without its intent, to be saved with whatever comes next.
+
+    A birth that is not in the OMS stays open: whoever goes on with it carries its attempts along.
+    """
     base, held, gone = dict(item.base), dict(item.held), item.gone
     if intent.births:
         row = await ReadRow(work.key)
@@ -35,13 +42,15 @@ async def resolve(work: Work, item: Item, intent: Intent) -> Item:
             if answer is not None:
                 base |= taken(work, intent.to_oms, answer, _object(item))
                 gone = gone if intent.gone is None else intent.gone
-    salesforce_id = item.salesforce_id
-    if intent.to_salesforce:
-        record = await look_up(work.where(item), Lookup(_object(item), work.key.id))
-        if record is not None and record.write == intent.id:
-            base |= intent.to_salesforce
-            salesforce_id = record.id
-    return await work.save(replace(item, base=base, held=held, gone=gone, salesforce_id=salesforce_id, intent=None))
+    afloat = (*item.afloat, intent)[-AFLOAT:] if intent.to_salesforce else item.afloat
+    return replace(item, base=base, held=held, gone=gone, intent=None, afloat=afloat)
+
+
+def land(item: Item, record: SalesforceRecord) -> Item:
+    """Which write of a given-up intent has Salesforce taken? Its marks become base. What can no longer land is forgotten."""
+    landed = next((intent for intent in item.afloat if intent.id == record.write), None)
+    base = item.base if landed is None else {**item.base, **landed.to_salesforce}
+    return replace(item, base=base, afloat=tuple(intent for intent in item.afloat if intent.seen == record.save))
 
 
 def taken(work: Work, marks: Mapping[str, Mark], row: OmsRow, sobject: str) -> dict[str, Mark]:

@@ -65,7 +65,7 @@ async def name_parents(work: Work, record: SalesforceRecord, tried: set[Salesfor
 
 def _check(outcome: Outcome, key: RecordKey) -> None:
     """A parent that cannot be there: a child of a broken one is broken; of a late one, late."""
-    if outcome.kind == "permanent" or outcome.kind == "skipped":
+    if outcome.kind in ("permanent", "skipped", "ignored"):
         raise Permanent(f"its parent {key} cannot be written: {outcome.reason or outcome.error}", code="sync.parent")
     if outcome.kind == "retryable":
         raise Retryable(f"its parent {key} is not there yet", code="sync.parent")

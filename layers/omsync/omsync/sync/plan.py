@@ -48,10 +48,15 @@ class Look:
         return self.in_oms[unit] != self.in_salesforce[unit]
 
     def oms(self, unit: str) -> OmsSide:
-        value, mark = self.in_oms[unit], self.item.base.get(unit)
-        same_mapping = self.item.mapping == self.rules.fingerprint
-        as_base = self.digests.same(mark.digest, self.item.key, unit, value) if mark is not None and same_mapping else None
-        return OmsSide(value, self.rules.edited_at(self.row, unit), as_base, self.rules.is_revoked(unit, value))
+        value, edited_at = self.in_oms[unit], self.rules.edited_at(self.row, unit)
+        return OmsSide(value, edited_at, self._as_base(unit) if edited_at is None else None, self.rules.is_revoked(unit, value))
+
+    def _as_base(self, unit: str) -> bool | None:
+        """Is the OMS's value the base's? For an OMS that keeps no times."""
+        mark = self.item.base.get(unit)
+        if mark is None or self.item.mapping != self.rules.fingerprint:
+            return None
+        return self.digests.same(mark.digest, self.item.key, unit, self.in_oms[unit])
 
     def salesforce(self, unit: str) -> SalesforceSide:
         value = self.in_salesforce[unit]
@@ -59,9 +64,11 @@ class Look:
 
     def mark(self, unit: str) -> Mark:
         """The unit's base, once Salesforce holds the OMS's value as of this look."""
-        stamp = self.rules.stamp(self.record, unit)
-        digest = self.digests.of(self.item.key, unit, self.in_oms[unit])
-        return Mark(digest, stamp.save if stamp else 0, self.rules.edited_at(self.row, unit))
+        stamp, edited_at, known = self.rules.stamp(self.record, unit), self.rules.edited_at(self.row, unit), self.item.base.get(unit)
+        save = stamp.save if stamp else 0
+        if known is not None and edited_at is not None and (save, edited_at) == known[1:] and self.digests.is_current(known.digest):
+            return known  # neither side moved
+        return Mark(self.digests.of(self.item.key, unit, self.in_oms[unit]), save, edited_at)
 
     def base(self, held: Mapping[str, Hold]) -> dict[str, Mark]:
         """The whole base after both sides agree on all but what is held. Units that are the OMS's own need none."""

@@ -124,7 +124,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The live record of `object` with this OMS_Id__c."""
+    """The record of `object` with this OMS_Id__c."""
 
     object: str
     id: str
@@ -138,7 +138,7 @@ class SalesforcePort(Protocol):
         ...
 
     def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
-        """Live records by OMS_Id__c."""
+        """Records by OMS_Id__c: the live one, else one in the recycle bin."""
         ...
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:

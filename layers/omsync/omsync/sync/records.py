@@ -154,6 +154,7 @@ class Intent:
     patches: bool = False  # a PATCH goes out under `id`
     to_oms: Mapping[str, Mark] = field(default_factory=dict)  # units that the PATCH carries, as they were read
     to_salesforce: Mapping[str, Mark] = field(default_factory=dict)  # base of the units that Salesforce will have taken
+    seen: int = 0  # the save count without which Salesforce refuses the write; 0: it is an insert
     gone: bool | None = None  # the PATCH deletes (True) or restores (False) the row
     births: tuple[Mapping[str, Mark], ...] = ()  # a create goes out; one entry for each attempt: what it carried
 
@@ -174,11 +175,13 @@ class Item:
     revision: int = 0
     object: str | None = None
     salesforce_id: str | None = None
+    buried: str | None = None  # a former Salesforce id that no undelete brings back
     version: int | None = None  # the OMS version that Salesforce has
     save: int = 0  # Salesforce's save count after our last look or write: tells the sweep what is new
     base: Mapping[str, Mark] = field(default_factory=dict)
     held: Mapping[str, Hold] = field(default_factory=dict)
     intent: Intent | None = None
+    afloat: tuple[Intent, ...] = ()  # given up, but their write to Salesforce may still land
     gone: bool = False  # deleted in Salesforce, which owns it: so we soft-deleted the row
     merged_into: str | None = None  # OMS id of the winner of a merge in Salesforce: this item is retired
     relink: bool = False  # its children's lookups are to be written again
@@ -189,11 +192,12 @@ class Item:
     def known(self) -> bool:
         return self.revision > 0
 
-    def moved_to(self, record: SalesforceRecord | None) -> Item:
-        """The item with another record in Salesforce (or none), whose counts start anew."""
+    def moved_to(self, record_id: str | None) -> Item:
+        """The item with another record in Salesforce, or none yet. Its counts start anew."""
         base = {unit: mark._replace(save=0) for unit, mark in self.base.items()}
-        sobject, record_id = (record.object, record.id) if record is not None else (self.object, None)
-        return replace(self, object=sobject, salesforce_id=record_id, save=0, base=base)
+        afloat = tuple(intent for intent in self.afloat if intent.seen == 0)
+        buried = self.salesforce_id if record_id is None else None
+        return replace(self, salesforce_id=record_id, buried=buried, save=0, base=base, afloat=afloat)
 
 
 type OutcomeKind = Literal["in_step", "written", "skipped", "ignored", "retired", "retryable", "permanent"]
