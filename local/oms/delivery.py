@@ -58,6 +58,14 @@ class DeliveryFile:
             first = fault.errors(include_input=False)[0]
             raise Permanent(f"{self.path}: {first['loc']}: {first['msg']}", code="oms.delivery") from fault
 
+    def stamp(self) -> object:
+        """Differs once the file has been written anew."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
     def write(self, target: Target) -> None:
         content = target.model_dump()
         content |= {name: getattr(target, name).get_secret_value() for name in ("client_secret", "webhook_secret")}
@@ -66,6 +74,3 @@ class DeliveryFile:
         draft.touch(mode=0o600)
         draft.write_text(json.dumps(content, indent=2) + "\n")
         draft.replace(self.path)
-
-    def clear(self) -> None:
-        self.path.unlink(missing_ok=True)

@@ -180,6 +180,7 @@ class Dispatcher:
         self.last_error: str | None = None
         self._receiver: Receiver | None = None
         self._client: httpx.Client | None = None
+        self._stamp: object = None
         self._next_maintenance = 0.0
 
     def run(self) -> None:
@@ -233,6 +234,7 @@ class Dispatcher:
         """Take the target anew; its token is asked for anew too."""
         self.failures = 0
         self._receiver = None
+        self._stamp = self.delivery.stamp()
         if self._client:
             self._client.close()
             self._client = None
@@ -251,6 +253,9 @@ class Dispatcher:
             rows = connection.execute(PENDING, [BATCH, BATCH_BYTES]).fetchall()
             if not rows:
                 return None
+            if self.delivery.stamp() != self._stamp:  # after reading the rows: a change made while paused never goes out
+                self._reload()
+                continue
             try:
                 verdict = self._receiver.deliver([Event(*row) for row in rows])
             except Retryable as fault:

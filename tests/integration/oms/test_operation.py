@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from omsync.platform.errors import Permanent
 
 from local.oms import database
 from local.oms.app import Settings
 from local.oms.auth import Clients
 from local.oms.delivery import DeliveryFile
-from omsync.platform.errors import Permanent
 
 from .conftest import OPERATOR, Oms, eventually, serve
 from .test_dispatcher import SECRET, Door
@@ -58,7 +58,7 @@ def test_events_wait_until_the_service_is_told_where_to_send_them(service: Oms, 
 def test_pushes_can_be_switched_off_dropped_and_on_again(service: Oms, door: Door) -> None:
     service.http.put("/admin/delivery", json=target(door))
     service.patient()
-    eventually(lambda: door.delivered)
+    eventually(lambda: door.delivered and service.http.get("/admin/delivery").json()["pending"] == 0)
     assert service.http.put("/admin/delivery/paused", json={"paused": True}).status_code == 204
     lost = service.patient()
     assert service.http.delete("/admin/delivery/pending").json() == {"dropped": 1}
@@ -141,7 +141,7 @@ def test_installing_twice_changes_nothing_and_other_tables_are_refused(empty_dat
         connection.execute("UPDATE oms_installed SET behaviour = 'older'")
         assert database.install(empty_database) is True  # functions and triggers are replaced
         connection.execute("UPDATE oms_installed SET tables = 'older'")
-    with pytest.raises(Permanent, match="another version of schema.sql"):
+    with pytest.raises(Permanent, match=r"another version of schema\.sql"):
         database.install(empty_database)
 
 
