@@ -34,11 +34,17 @@ GIVE_UP_ATTEMPTS = 100
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """One SQS record: its id, how often it was received, its body."""
+    """One SQS record: its id, how often it was received, its body as it travels, and what that says (another text if S3 holds it)."""
 
     message_id: str
     receives: int
     body: str
+    said: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message itself."""
+        return self.body if self.said is None else self.said
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ class Consumer[M: BaseModel]:
             if record in suspects:
                 continue
             try:
-                messages.append((record, self.model.model_validate_json(record.body)))
+                messages.append((record, self.model.model_validate_json(record.text)))
             except ValidationError as fault:
                 unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
         settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
@@ -168,7 +174,7 @@ class Consumer[M: BaseModel]:
 
     def _bury(self, record: QueueRecord, result: Result, request_id: str) -> bool:
         try:
-            self.failures.record(result, body=record.body, correlation_id=_correlation(record.body), request_id=request_id)
+            self.failures.record(result, body=record.body, correlation_id=_correlation(record.text), request_id=request_id)
             self.dlq.send_raw([record.body])
         except Retryable:
             return False

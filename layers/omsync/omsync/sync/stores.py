@@ -140,22 +140,29 @@ class Cursors:
 
 @dataclass(frozen=True, slots=True)
 class EventSourceValves:
-    """`Valves` as Lambda event source mappings: system -> the mappings' UUIDs."""
+    """`Valves` as Lambda event source mappings: system -> ARNs of the queues that need it.
+
+    The mappings are looked up by their queue: a function that knew its own mapping would be a circle in the template.
+    """
 
     client: LambdaClient
-    mappings: Mapping[System, Sequence[str]]
+    queues: Mapping[System, Sequence[str]]
 
     def set(self, system: System, *, running: bool) -> None:
         """Enable or disable; a mapping in transition is left to the next round."""
-        for uuid in self.mappings.get(system, ()):
-            try:
-                state = self.client.get_event_source_mapping(UUID=uuid)["State"]
-                if state != ("Enabled" if running else "Disabled"):
-                    self.client.update_event_source_mapping(UUID=uuid, Enabled=running)
-            except self.client.exceptions.ResourceInUseException:
-                continue
-            except (ClientError, BotoCoreError) as fault:
-                raise aws_fault(fault) from None
+        try:
+            for arn in self.queues.get(system, ()):
+                for mapping in self.client.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
+                    if mapping["State"] != ("Enabled" if running else "Disabled"):
+                        self._switch(mapping["UUID"], running)
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+
+    def _switch(self, uuid: str, running: bool) -> None:
+        try:
+            self.client.update_event_source_mapping(UUID=uuid, Enabled=running)
+        except self.client.exceptions.ResourceInUseException:
+            return
 
 
 class CaseOpener(Protocol):
