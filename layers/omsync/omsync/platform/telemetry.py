@@ -23,7 +23,7 @@ __all__ = ["ALLOWED", "MetricUnit", "allow", "correlate", "logger", "metrics", "
 #: What Powertools itself writes.
 _POWERTOOLS = {
     "level", "location", "message", "timestamp", "service", "sampling_rate", "cold_start", "function_name", "function_memory_size",
-    "function_arn", "function_request_id", "correlation_id", "xray_trace_id", "exception", "exception_name", "stack_trace",
+    "function_arn", "function_request_id", "correlation_id", "xray_trace_id", "exception", "exception_name",
 }  # fmt: skip
 
 #: Ours. Identifiers are the systems' own opaque ids.
@@ -43,7 +43,7 @@ ALLOWED = frozenset(_POWERTOOLS | _OURS)
 _LONGEST = 400
 
 _EMAIL = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+\.[^\s@<>\"']+")
-_PHONE = re.compile(r"(?<![\w-])\+?\d[\d\s().]{8,}\d(?![\w-])")
+_PHONE = re.compile(r"\+\d[\d\s().-]{7,}\d|\(?\b\d{3}\)?[\s.-]{1,2}\d{3}[\s.-]\d{4}\b")
 
 
 def allow(entry: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,8 @@ class AllowListFormatter(LambdaPowertoolsFormatter):
 
     def serialize(self, log: dict[str, Any]) -> str:  # type: ignore[override]
         """The last step before a line is written: nothing gets around it."""
-        return super().serialize(allow(log))
+        # Powertools' own form of a traceback holds texts and source lines.
+        return super().serialize(allow({key: value for key, value in log.items() if key != "stack_trace"}))
 
     def formatException(  # noqa: N802 (logging's name)
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
