@@ -6,6 +6,7 @@ from omsync.mapping.errors import MappingError, Problem, TransformError
 from omsync.mapping.inward import ABSENT, read
 from omsync.mapping.load import load_mappings, read_directory
 from omsync.mapping.model import (
+    DEFAULT_OWNER_ID,
     Column,
     Condition,
     Constant,
@@ -27,6 +28,7 @@ from omsync.mapping.rows import OmsRow, embedded_model, row_model
 
 __all__ = [
     "ABSENT",
+    "DEFAULT_OWNER_ID",
     "DEFAULT_TIME_ZONE",
     "Column",
     "Compiled",

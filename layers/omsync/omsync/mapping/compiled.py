@@ -10,7 +10,7 @@ Rows have the API's JSON shape (moments with any offset, psycopg's own types are
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from functools import lru_cache
 
 from omsync.mapping.errors import TransformError
@@ -53,11 +53,11 @@ class Compiled:
             return self._mappings[self.mapping.embedded[head].table].columns[tail]
         return self.mapping.columns[head]
 
-    def to_salesforce(self, row: Row, *, existing: bool = False) -> list[Record]:
+    def to_salesforce(self, row: Row, *, existing: bool = False, staff: Container[str] | None = None) -> list[Record]:
         """The records a row becomes, in the order they must be written. TransformError names the field that cannot be carried.
 
         A row that is not sent by rule becomes none, unless its record is there already (`existing`): a rule keeps records from
-        being created, not from being kept up to date.
+        being created, not from being kept up to date. `staff`: OMS ids that have a User; for others the default owner stands in.
         """
         if not existing and self.mapping.skips and self.mapping.skip_reason(row) is not None:
             return []
@@ -65,7 +65,7 @@ class Compiled:
             if row.get(column) not in allowed:
                 fault = TransformError(f"a value other than {', '.join(allowed)}", code="value_not_allowed")
                 raise fault.at(column, f"{self.mapping.table}/{row.get('id')}")
-        return [self._outward[target.object](row) for target in self.mapping.targets if target.when is None or target.when(row)]
+        return [self._outward[target.object](row, staff) for target in self.mapping.targets if target.when is None or target.when(row)]
 
     def match_values(self, row: Row) -> dict[str, Json]:
         """Matched tables: field -> value to find the record by, best first, nulls left out."""

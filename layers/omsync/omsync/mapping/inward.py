@@ -8,7 +8,7 @@ from enum import Enum
 
 from omsync.mapping.columns import OMIT, accept
 from omsync.mapping.errors import TransformError
-from omsync.mapping.model import Column, Field, Json, Target
+from omsync.mapping.model import DEFAULT_OWNER_ID, Column, Field, Json, Target
 from omsync.mapping.transforms import Codec
 
 type Ids = Callable[[str, str], str | None]  # (object, Salesforce id) -> the record's OMS id
@@ -111,7 +111,7 @@ class Inward:
             normal = candidate.normal(value)
             if chosen is None and normal is not None:
                 chosen, codec = normal, candidate
-        if codec.back is None:
+        if codec.back is None or chosen == DEFAULT_OWNER_ID:  # whom the default owner stands in for only the OMS knows
             return []
         back = codec.back(chosen)
         return list(zip(group.sources, back if isinstance(back, tuple) else (back,), strict=True))

@@ -26,6 +26,10 @@ type FieldType = Literal[
 ]  # fmt: skip
 
 
+#: `OMS_Id__c` of the one User ("Migration Owner") that stands in for staff without a User of their own
+DEFAULT_OWNER_ID = "00000000-0000-0000-0000-000000000000"
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Holds for a row when every named column has one of its values. `born_in` reads the id: see `born_in`."""

@@ -17,7 +17,7 @@ FIRST_YEAR, LAST_YEAR = 1700, 4000  # Salesforce: "Valid Date and DateTime range
 SIGNIFICANT_DIGITS = 15
 
 _BREAKS = re.compile("\r\n|[\r\x0b\x0c]")
-_UNCARRIED = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+UNCARRIED = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _LINE_WHITE = re.compile("[\n\t]")
 _EMAIL = re.compile(
@@ -29,14 +29,14 @@ _EMAIL = re.compile(
 def block(text: str) -> str | None:
     """Normal form of text in several lines."""
     if _ODD.search(text):
-        text = _UNCARRIED.sub("", _BREAKS.sub("\n", text))
+        text = UNCARRIED.sub("", _BREAKS.sub("\n", text))
     return text.strip() or None
 
 
 def line(text: str) -> str | None:
     """Normal form of text in one line."""
     if not text.isprintable():  # printable: no control character, no surrogate, no white space but the space
-        text = _UNCARRIED.sub("", _BREAKS.sub("\n", text))
+        text = UNCARRIED.sub("", _BREAKS.sub("\n", text))
         text = _LINE_WHITE.sub(" ", text)
     return text.strip() or None
 

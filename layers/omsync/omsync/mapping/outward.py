@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from omsync.mapping.errors import TransformError
-from omsync.mapping.model import Field, Json, Row, Target
+from omsync.mapping.model import DEFAULT_OWNER_ID, Field, Json, Row, Target
 from omsync.mapping.normal import cut, utf16_length
 from omsync.mapping.transforms import Codec
 
@@ -67,6 +67,9 @@ class Outward:
         self._recipients: list[Several] = []
         self._inside: dict[str, list[Several]] = {}  # fields from an embedded row or a document
         self._long: list[_Long] = []
+        self._staff = [
+            name for name, field in fields.items() if field.references is not None and field.references.missing == "default_owner"
+        ]
         for name, field in fields.items():
             if not field.match_only and field.transform != "cut":
                 self._sort(name, field, codecs[name], fields)
@@ -85,7 +88,7 @@ class Outward:
         else:
             (self._nulls if codec.nulls else self._simple).append((name, head, codec.forward))
 
-    def __call__(self, row: Row) -> Record:
+    def __call__(self, row: Row, staff: Container[str] | None = None) -> Record:
         fields: dict[str, Json] = {}
         references: dict[str, str | None] = {}
         held: frozenset[str] = frozenset()
@@ -95,13 +98,11 @@ class Outward:
             for name, column, forward in self._simple:
                 value = row[column]
                 fields[name] = None if value is None else forward(value)
-            for name, column in self._references:
-                value = row[column]
-                references[name] = None if value is None else str(value).lower()
             for name, column, forward in self._nulls:
                 fields[name] = forward(row[column])
             for name, columns, several in self._several:
                 fields[name] = several(*[row[column] for column in columns])
+            references = self._parents(row, staff)
             for name, columns, several in self._recipients:
                 references[name] = several(*[row[column] for column in columns])  # type: ignore[assignment]
             for head, plan in self._inside.items():
@@ -117,6 +118,15 @@ class Outward:
             raise TransformError(f"the row lacks {fault.args[0]}", code="column_missing").at(name, self._where(row)) from None
         except (AttributeError, TypeError, ValueError) as fault:
             raise TransformError("a value of another type than the column's", code="wrong_type").at(name, self._where(row)) from fault
+
+    def _parents(self, row: Row, staff: Container[str] | None) -> dict[str, str | None]:
+        references = {name: None if (value := row[column]) is None else str(value).lower() for name, column in self._references}
+        if staff is not None:
+            for name in self._staff:
+                owner = references[name]
+                if owner is not None and owner not in staff:
+                    references[name] = DEFAULT_OWNER_ID
+        return references
 
     def _where(self, row: Row) -> str:
         return f"{self.table}/{row.get('id')}"

@@ -61,10 +61,8 @@ def _column_lines(name: str, column: Column, carried: dict[str, list[Field]], ot
     owner = OWNER[column.owner] + (f", {column.policy}" if column.owner == "both" else "")
     paths = [path for path in carried if path == name or (path.startswith(f"{name}.") and column.type == "jsonb")]
     if not paths:
-        reason = column.not_sent or other or "the patient's, see the table that embeds it"
-        yield Line(
-            name, kind, PHI[column.phi], owner, "", "" if column.not_sent else other, "", f"not sent: {reason}" if column.not_sent else ""
-        )
+        part = "" if other else "its row is part of another one, whose own column is sent"
+        yield Line(name, kind, PHI[column.phi], owner, "", other, "", f"not sent: {column.not_sent}" if column.not_sent else part)
         return
     for path in paths:
         for field in carried[path]:

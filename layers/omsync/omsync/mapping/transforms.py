@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from omsync.mapping.errors import TransformError
 from omsync.mapping.model import Field, Json
-from omsync.mapping.normal import SIGNIFICANT_DIGITS, block, day, fit, instant, is_email, line
+from omsync.mapping.normal import SIGNIFICANT_DIGITS, UNCARRIED, block, day, fit, instant, is_email, line
 from omsync.mapping.places import COUNTRIES, STATES
 
 type Forward = Callable[..., Json]
@@ -89,20 +89,32 @@ def _whole_text(field: Field, _zone: str) -> Codec:
     return Codec(forward, _text_normal(block), _same)
 
 
+def _pretty(document: Json) -> str:
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    return UNCARRIED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)  # JSON has a way to write what XML and UTF-8 cannot carry
+
+
 def _pretty_json(field: Field, _zone: str) -> Codec:
     def forward(value: Json) -> Json:
-        return block(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+        return _pretty(value)
+
+    def normal(value: Json) -> Json:
+        text = None if value is None else block(str(value))
+        try:
+            return None if text is None else _pretty(json.loads(text))
+        except (ValueError, RecursionError):  # the beginning of a longer document, or none at all
+            return text
 
     def back(value: Json) -> Json:
         if value is None:
             return None
         try:
             parsed: Json = json.loads(str(value))
-        except ValueError as fault:
+        except (ValueError, RecursionError) as fault:
             raise TransformError("not JSON", code="not_json") from fault
         return parsed
 
-    return Codec(forward, _text_normal(block), back)
+    return Codec(forward, normal, back)
 
 
 def _json_text(field: Field, zone: str) -> Codec:
