@@ -34,6 +34,12 @@ class SharedRecords:
     record_types: frozenset[str]  # developer names; empty: every record is shared
     names_by_id: dict[str, str]  # record type id -> developer name
 
+    @property
+    def sets(self) -> frozenset[str]:
+        """The fields that the before triggers may set."""
+        times = {"Opened_At__c", "Closed_At__c"} & self.object.fields.keys() if self.object.name == "Case" else set()
+        return frozenset({SAVE, STAMPS} | times) if self.fields else frozenset()
+
     # --- before save -------------------------------------------------------------------------------------------------
 
     def count(self, rows: Iterable[tuple[Row, Row | None]], context: Context, now: str) -> None:
@@ -49,7 +55,7 @@ class SharedRecords:
                 continue
             if by_person and closed is not None:
                 tell_case_times(record, before, closed, now)
-            if not self.is_shared(record):
+            if not self.is_shared(record) or self.is_roll_up(record, before):
                 continue
             saves = int((before and before[SAVE]) or 0) + 1  # type: ignore[arg-type]
             record[SAVE] = float(saves)
@@ -100,6 +106,10 @@ class SharedRecords:
             and bool(record["IsClosed"])
             and not before["IsClosed"]
         )
+
+    def is_roll_up(self, record: Row, before: Row | None) -> bool:
+        """The save of an order that one of its lines caused; nobody edited the order."""
+        return self.object.name == "Order" and before is not None and record["TotalAmount"] != before["TotalAmount"]
 
     def is_shared(self, record: Row) -> bool:
         return not self.record_types or self.record_type(record) in self.record_types

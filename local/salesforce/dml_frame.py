@@ -5,18 +5,23 @@ from __future__ import annotations
 from local.salesforce.context import Context
 from local.salesforce.dml_types import Row
 from local.salesforce.formula import Value
+from local.salesforce.schema import ObjectType
 from local.salesforce.store import Transaction
 
 
 class RuleFrame:
     """The Frame of one batch. Parents are cached: they don't change under the writer's lock while rules run."""
 
-    def __init__(self, tx: Transaction, context: Context) -> None:
+    def __init__(self, tx: Transaction, context: Context, obj: ObjectType) -> None:
         self._tx = tx
         self._context = context
         self.custom_permissions = context.permissions.custom
         self.now = tx.now
         self._parents: dict[str, Row | None] = {}
+        self._record_types = {
+            r.id: {"Id": r.id, "DeveloperName": r.developer_name, "Name": r.label, "SobjectType": r.object, "IsActive": int(r.active)}
+            for r in obj.record_types.values()
+        }
 
     def user(self, name: str) -> Value:
         row = self._row(self._context.user_id)
@@ -27,6 +32,8 @@ class RuleFrame:
         return (row or {}).get(name) or ""
 
     def parent(self, field_name: str, row: Row, name: str) -> Value:
+        if field_name == "RecordTypeId":
+            return self._record_types.get(str(row[field_name]), {}).get(name)
         parent = self._row(str(row[field_name])) if row[field_name] else None
         return parent[name] if parent else None
 

@@ -63,7 +63,7 @@ class Batch:
         self.plan = plan
         self.object: ObjectType = plan.object
         self.context = context
-        self.frame = RuleFrame(tx, context)
+        self.frame = RuleFrame(tx, context, plan.object)
         self.behaviour = engine.behaviour(self.object.name)
         self.extra: set[str] = set()  # columns that the object's own rules or triggers set
         self.late = False
@@ -254,7 +254,7 @@ class Batch:
         trigger = self.engine.triggers.get(self.object.name)
         if trigger is not None and trigger.fields:
             trigger.count(((item.row, item.old) for item in items), self.context, self.tx.now)
-            self.extra |= {"Sync_Save__c", "Sync_Stamps__c"}
+            self.extra |= trigger.sets
 
     def _rules(self, items: list[Item]) -> list[Item]:
         rules, frame = self.plan.rules, self.frame
