@@ -26,9 +26,11 @@ from local.salesforce.rest.collections import Collections
 from local.salesforce.rest.composite import Composite
 from local.salesforce.rest.http import Route, Router
 from local.salesforce.rest.resources import Resources
+from local.salesforce.rest.search import Search
 from local.salesforce.rest.sobjects import SObjects
 from local.salesforce.rest.state import OrgState
 from local.salesforce.rest.tree import Tree
+from local.salesforce.schema import Org
 from local.salesforce.schema_source import load_org
 from local.salesforce.server import Server
 from local.salesforce.setup import CREDENTIAL_FILE, authority_for, ensure_org
@@ -37,10 +39,10 @@ from local.salesforce.soql import routes as soql_routes
 from local.salesforce.store import Store
 
 
-def build(home: Path, metadata: Sequence[Path], *, clock: Callable[[], datetime] = utc_now) -> Server:
-    """The org of `home`, created on first use; nothing is started but the store."""
+def build(home: Path, metadata: Sequence[Path], *, org: Org | None = None, clock: Callable[[], datetime] = utc_now) -> Server:
+    """The org of `home`, created on first use; nothing is started but the store. `org` is the schema, where it is loaded already."""
     home.mkdir(parents=True, exist_ok=True)
-    org = load_org(*metadata)
+    org = org or load_org(*metadata)
     store = Store(home / "org.sqlite", org, clock=clock)
     org_id = ensure_org(store)
     limits = Limits(home / "limits.json")
@@ -66,6 +68,7 @@ def routes_of(state: OrgState, metadata: Sequence[Path]) -> list[Route]:
         *Collections(state).routes(),
         *Tree(state).routes(),
         *Composite(state, table).routes(),
+        *Search(state).routes(),
         *soql_routes(state),
         *bulk_routes(state),
         *Soap(state).routes(),

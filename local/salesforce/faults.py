@@ -8,6 +8,7 @@ what its `pattern` finds: a regular expression searched in `POST /services/data/
     unavailable    503 SERVER_UNAVAILABLE, nothing done
     error          500 UNKNOWN_EXCEPTION, nothing done
     lock           UNABLE_TO_LOCK_ROW: the record is not saved (in Collections and Bulk each record is drawn for itself)
+    duplicate      DUPLICATES_DETECTED: a duplicate rule refuses the new record
     session        401 INVALID_SESSION_ID: the caller's session ends
     limit          403 REQUEST_LIMIT_EXCEEDED
     drop           the connection closes without an answer, after the call was carried out
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"
     ERROR = "error"
     LOCK = "lock"
+    DUPLICATE = "duplicate"
     SESSION = "session"
     LIMIT = "limit"
     DROP = "drop"
@@ -165,6 +167,10 @@ class Faults:
     def locked(self, object_name: str) -> bool:
         """Whether a record of this object can't be locked right now; asked once per record."""
         return self.strike(Kind.LOCK, object_name) is not None
+
+    def duplicated(self, object_name: str) -> bool:
+        """Whether a duplicate rule refuses a new record of this object; asked once per record."""
+        return self.strike(Kind.DUPLICATE, object_name) is not None
 
     def event_delays(self, payload: Mapping[str, object]) -> tuple[float, ...]:
         """When a platform event's copies are due, in seconds from now; () for a lost one."""

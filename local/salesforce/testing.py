@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from local.salesforce.app import build, close
+from local.salesforce.schema import Org
 from local.salesforce.server import DROP, Server
 
 BASE = "https://org.example"
@@ -141,16 +142,16 @@ class TestOrg:
 
 
 @contextmanager
-def open_org(home: Path, metadata: Sequence[Path]) -> Iterator[TestOrg]:
+def open_org(home: Path, metadata: Sequence[Path], *, org: Org | None = None) -> Iterator[TestOrg]:
     """An org of its own, with the administrator's session; fails if the server met an exception it did not expect."""
-    server = build(home, metadata)
+    server = build(home, metadata, org=org)
     admin = server.state.authority.user_by_name("admin@omsync.example")
     assert admin is not None
-    org = TestOrg(server, server.state.authority.open(admin, "tests").token)
+    opened = TestOrg(server, server.state.authority.open(admin, "tests").token)
     try:
-        yield org
+        yield opened
     finally:
-        org.runner.close()
+        opened.runner.close()
         close(server)
     if server.errors:
         raise AssertionError(f"the server met {server.errors} exceptions it did not expect: see its log")

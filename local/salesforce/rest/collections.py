@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from local.salesforce.context import Context
@@ -11,7 +11,7 @@ from local.salesforce.ids import MalformedId, normalise
 from local.salesforce.rest.errors import collection_result, raise_error
 from local.salesforce.rest.http import ApiError, Request, Response, Route, not_found
 from local.salesforce.rest.sobjects import chosen_fields
-from local.salesforce.rest.state import INVALID_TYPE, OrgState, boolean
+from local.salesforce.rest.state import INVALID_TYPE, OrgState, Save, boolean
 from local.salesforce.rest.values import record
 from local.salesforce.schema import ObjectType
 
@@ -19,8 +19,6 @@ ROOT = "/services/data/{version}/composite/sobjects"
 MOST_RECORDS = 200
 MOST_READ = 2_000
 MOST_CHUNKS = 10
-
-type Save = Callable[[ObjectType, Sequence[Record], Context], list[Result]]
 
 
 class _Undo(Exception):
@@ -81,7 +79,8 @@ class Collections:
         count = sum(len(records) for _, records in chunks)
         self.state.calls.note(kind, count)
         context = self.state.context(request, all_or_none=all_or_none)
-        results = self._save_all(chunks, save, context)
+        new = kind == "collections.create"
+        results = self._save_all(chunks, lambda obj, records, context: self.state.save(obj, records, context, save, new=new), context)
         return Response(200, [collection_result(result, upsert=upsert) for result in results])
 
     def _save_all(self, chunks: list[tuple[ObjectType, list[Record]]], save: Save, context: Context) -> list[Result]:

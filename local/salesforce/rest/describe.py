@@ -52,7 +52,7 @@ def summary(obj: ObjectType, root: str) -> dict[str, object]:
         "deepCloneable": False,
         "deletable": obj.deletable,
         "deprecatedAndHidden": False,
-        "feedEnabled": False,
+        "feedEnabled": obj.layoutable and not obj.custom,
         "hasSubtypes": False,
         "isInterface": False,
         "isSubtype": False,
@@ -161,7 +161,7 @@ def describe_field(obj: ObjectType, f: FieldType, permissions: Permissions) -> d
         "custom": f.custom,
         "defaultValue": f.default if f.kind is not Kind.CHECKBOX else bool(f.default),
         "defaultValueFormula": None,
-        "defaultedOnCreate": _defaulted(f),
+        "defaultedOnCreate": _defaulted(f) or (obj.custom and f.name == obj.name_field),
         "dependentPicklist": False,
         "deprecatedAndHidden": False,
         "digits": f.precision or 8 if f.kind is Kind.INTEGER else 0,
@@ -177,7 +177,7 @@ def describe_field(obj: ObjectType, f: FieldType, permissions: Permissions) -> d
         "htmlFormatted": f.kind is Kind.HTML,
         "idLookup": f.id_lookup or f.kind is Kind.ID or f.external_id,
         "inlineHelpText": f.help,
-        "label": f.label,
+        "label": "Record ID" if obj.custom and f.kind is Kind.ID else f.label,
         "length": length,
         "mask": None,
         "maskType": None,
@@ -196,7 +196,7 @@ def describe_field(obj: ObjectType, f: FieldType, permissions: Permissions) -> d
         "referenceTo": list(f.references),
         "relationshipName": f.relationship,
         "relationshipOrder": 0 if f.kind is Kind.MASTER_DETAIL else None,
-        "restrictedDelete": f.on_delete is OnParentDelete.RESTRICT and f.is_reference,
+        "restrictedDelete": f.on_delete is OnParentDelete.RESTRICT and f.is_reference and f.custom,
         "restrictedPicklist": f.restricted,
         "scale": f.scale if f.is_number else 0,
         "searchPrefilterable": f.is_reference and f.createable and f.updateable and f.name not in {"OwnerId", "RecordTypeId"},
@@ -220,8 +220,9 @@ def _length(f: FieldType) -> int:
 def _compound(obj: ObjectType, f: FieldType) -> str | None:
     if f.compound:
         return f.compound
-    is_person = obj.field("FirstName") is not None
-    return "Name" if is_person and f.name in _NAME_PARTS else None
+    if f.name == "Name":
+        return "Name" if obj.name == "Account" else None  # an Account may be a person
+    return "Name" if f.name in _NAME_PARTS and obj.field("FirstName") is not None else None
 
 
 def _extra(f: FieldType) -> str | None:

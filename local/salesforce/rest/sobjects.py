@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from local.salesforce.dml_types import DELETED, Error, Json, Result, Row, malformed_id, unknown_column
+from local.salesforce.dml_types import DELETED, Error, Json, Record, Result, Row, malformed_id, unknown_column
 from local.salesforce.ids import MalformedId, looks_like_id, normalise
 from local.salesforce.rest import describe
 from local.salesforce.rest.conditional import etag, http_date, parse_stamp, precondition
 from local.salesforce.rest.errors import raise_error, refusal
 from local.salesforce.rest.http import ApiError, Request, Response, Route, not_found
-from local.salesforce.rest.state import OrgState, boolean
+from local.salesforce.rest.state import OrgState, Save, boolean
 from local.salesforce.rest.values import moment, record, visible_fields
 from local.salesforce.schema import FieldType, ObjectType
 from local.salesforce.store import stamp
@@ -81,12 +81,15 @@ class SObjects:
 
     def create(self, request: Request) -> Response:
         obj = self._object(request)
-        result = self.state.store.insert(obj.name, [_fields(request)], self.state.context(request))[0]
+        result = self._save(request, obj, _fields(request), lambda o, r, c: self.state.store.insert(o.name, r, c), new=True)
         self.state.calls.note("create", 1)
         if not result.success:
             return refusal(result)
         location = f"{request.root}/sobjects/{obj.name}/{result.id}"
         return Response(201, {"id": result.id, "success": True, "errors": []}, {"Location": location})
+
+    def _save(self, request: Request, obj: ObjectType, fields: Record, save: Save, *, new: bool = False) -> Result:
+        return self.state.save(obj, [fields], self.state.context(request), save, new=new)[0]
 
     def get(self, request: Request) -> Response:
         obj = self._object(request)
@@ -139,7 +142,8 @@ class SObjects:
         with self.state.store.write():
             if answer := self._unless_changed(request, obj, request.params["id"]):
                 return answer
-            result = self.state.store.update(obj.name, [{**fields, "Id": request.params["id"]}], self.state.context(request))[0]
+            changes = {**fields, "Id": request.params["id"]}
+            result = self._save(request, obj, changes, lambda o, r, c: self.state.store.update(o.name, r, c))
         self.state.calls.note("update", 1)
         return Response(204) if result.success else refusal(result)
 
@@ -198,7 +202,7 @@ class SObjects:
         value = request.params["value"]
         if boolean(request.query.get("updateOnly", "false"), "updateOnly") and not self._matching(request, obj):
             raise not_found()
-        result = self.state.store.upsert(obj.name, key.name, [{**fields, key.name: value}], self.state.context(request))[0]
+        result = self._save(request, obj, {**fields, key.name: value}, lambda o, r, c: self.state.store.upsert(o.name, key.name, r, c))
         self.state.calls.note("upsert", 1)
         return self._upserted(request, obj, result)
 

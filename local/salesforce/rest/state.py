@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.salesforce.auth import Authority, Session
 from local.salesforce.context import ADMIN, Context, Permissions, Surface
+from local.salesforce.dml_types import Error, Json, Record, Result
 from local.salesforce.limits import Limits
 from local.salesforce.rest.http import ApiError, Request, not_found
 from local.salesforce.schema import ObjectType, Org
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from local.salesforce.faults import Faults
     from local.salesforce.publisher import Publisher
     from local.salesforce.rest.http import Router
+
+type Save = Callable[[ObjectType, Sequence[Record], Context], list[Result]]
 
 INVALID_TYPE = (
     "sObject type '{}' is not supported. If you are attempting to use a custom object, be sure to append the '__c' after the entity name. "
@@ -102,6 +105,19 @@ class OrgState:
         user: frozenset[str] = frozenset().union(*(s.user_permissions for s in sets))
         return Permissions(everything=everything, sets=sets, custom=custom, user=user | ADMIN.user if everything else user)
 
+    def save(self, obj: ObjectType, records: Sequence[Record], context: Context, save: Save, *, new: bool = False) -> list[Result]:
+        """Save records, except those that a fault on demand strikes: a row lock, or a duplicate rule for new ones."""
+        if not self.faults:
+            return save(obj, records, context)
+        struck: dict[int, Result] = {}
+        for index, record in enumerate(records):
+            if self.faults.locked(obj.name):
+                struck[index] = Result.failed(locked_row(record.get("Id")))
+            elif new and self.faults.duplicated(obj.name):
+                struck[index] = Result.failed(DUPLICATES)
+        saved = iter(save(obj, [record for index, record in enumerate(records) if index not in struck], context))
+        return [struck[index] if index in struck else next(saved) for index in range(len(records))]
+
     def context(self, request: Request, *, all_or_none: bool = False, surface: Surface = Surface.REST) -> Context:
         """The frame in which a request's records are saved: its user, rights and headers."""
         session: Session = request.user
@@ -116,6 +132,14 @@ class OrgState:
             user=dict(user),
             now=self.store.clock,
         )
+
+
+DUPLICATES = Error("DUPLICATES_DETECTED", "Use one of these records?")
+
+
+def locked_row(record_id: Json) -> Error:
+    which = record_id if isinstance(record_id, str) else "000000000000000"
+    return Error("UNABLE_TO_LOCK_ROW", f"unable to obtain exclusive access to this record or 1 records: {which}")
 
 
 def call_option(request: Request, name: str) -> str | None:
