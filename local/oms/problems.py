@@ -25,12 +25,16 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass
 class Problem(Exception):
-    """A refusal on its way to the caller. `errors` name columns (or fields) and say what is wrong with each."""
+    """A refusal on its way to the caller. `errors` name columns (or fields) and say what is wrong with each.
+
+    A final one stays true for the same request: it is kept under its Idempotency-Key.
+    """
 
     status: int
     detail: str
     errors: Sequence[Mapping[str, object]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    final: bool = True
 
     def body(self) -> str:
         title = http.HTTPStatus(self.status).phrase
@@ -49,7 +53,6 @@ def refused(column: str, message: str) -> Problem:
 #: psycopg error class -> message; the column is named by the database where it can be
 CONSTRAINTS: Mapping[type[psycopg.Error], str] = {
     sqlstates.NotNullViolation: "is required",
-    sqlstates.ForeignKeyViolation: "names a row that does not exist",
     sqlstates.UniqueViolation: "is already taken by another row",
     sqlstates.NumericValueOutOfRange: "is out of range",
     sqlstates.StringDataRightTruncation: "is too long",
@@ -71,6 +74,10 @@ def from_database(error: psycopg.Error) -> Problem | None:
         return refused(column, error.diag.message_primary or "is refused")
     if isinstance(error, sqlstates.CheckViolation):
         return refused(column, "has a value that is not allowed")
+    if isinstance(error, sqlstates.ForeignKeyViolation):  # it may exist later
+        problem = refused(column, "names a row that does not exist")
+        problem.final = False
+        return problem
     for kind, message in CONSTRAINTS.items():
         if isinstance(error, kind):
             return refused(column, message)

@@ -38,20 +38,22 @@ CREATE OR REPLACE FUNCTION keep_edit_times() RETURNS trigger LANGUAGE plpgsql AS
 DECLARE
     was jsonb;
     becomes jsonb;
-    edits jsonb;
-    now_text text := api_time(clock_timestamp());
+    edits jsonb := '{}';
+    shared text;
 BEGIN
     IF TG_OP = 'INSERT' THEN  -- history keeps its own time
-        SELECT jsonb_object_agg(c, CASE WHEN seeding() THEN api_time(NEW.updated_at) ELSE now_text END)
-        INTO edits FROM unnest(TG_ARGV) c;
-        NEW.edited_at := edits || NEW.edited_at;
-    ELSE
-        was := to_jsonb(OLD);
-        becomes := to_jsonb(NEW);
-        SELECT jsonb_object_agg(c, now_text) INTO edits
-        FROM unnest(TG_ARGV) c WHERE was -> c IS DISTINCT FROM becomes -> c;
-        NEW.edited_at := NEW.edited_at || coalesce(edits, '{}');
+        NEW.edited_at := jsonb_object(TG_ARGV, array_fill(
+            api_time(CASE WHEN seeding() THEN NEW.updated_at ELSE clock_timestamp() END), ARRAY[TG_NARGS])) || NEW.edited_at;
+        RETURN NEW;
     END IF;
+    was := to_jsonb(OLD);
+    becomes := to_jsonb(NEW);
+    FOREACH shared IN ARRAY TG_ARGV LOOP
+        IF was -> shared IS DISTINCT FROM becomes -> shared THEN
+            edits := edits || jsonb_build_object(shared, api_time(clock_timestamp()));
+        END IF;
+    END LOOP;
+    NEW.edited_at := NEW.edited_at || edits;
     RETURN NEW;
 END $$;
 

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from .problems import MEDIA_TYPE, Problem, from_database
 from .store import Caller, Connection, Store
 
-#: refusals that stay true under their key. Not 404 and 503: the same request may be right later.
+#: refusals that stay true under their key. Not 404, 503, or a parent that is missing: the same request may be right later.
 KEPT = (409, 412, 422)
 
 
@@ -67,7 +67,7 @@ def write(store: Store, caller: Caller, key: Key | None, work: Callable[[Connect
                 answer = work(connection)
         except (Problem, psycopg.Error) as refusal:
             problem = refusal if isinstance(refusal, Problem) else from_database(refusal)
-            if problem is None or problem.status not in KEPT:
+            if problem is None or problem.status not in KEPT or not problem.final:
                 raise
             etag = problem.headers.get("ETag", "").strip('"')
             answer = Answer(problem.status, problem.body(), int(etag) if etag else None)

@@ -110,6 +110,15 @@ def test_a_412_is_the_first_answer_too(oms: Oms) -> None:
     assert again.headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_missing_parent_is_no_final_answer(oms: Oms) -> None:
+    parent, headers = str(uuid.uuid4()), {"Idempotency-Key": str(uuid.uuid4())}
+    allergy = {"id": str(uuid.uuid4()), "patient_id": parent, "substance": "nuts"}
+    early = oms.http.post("/v1/patient_allergies", json=allergy, headers=headers)
+    assert (early.status_code, early.json()["errors"][0]["column"]) == (422, "patient_id")
+    oms.create("patients", id=parent, last_name="Late")
+    assert oms.http.post("/v1/patient_allergies", json=allergy, headers=headers).status_code == 201
+
+
 def test_a_key_cannot_be_used_for_another_request(oms: Oms) -> None:
     patient, key = oms.patient(), str(uuid.uuid4())
     url, headers = f"/v1/patients/{patient['id']}", {"If-Match": "*", "Idempotency-Key": key}
