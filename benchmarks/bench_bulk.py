@@ -60,6 +60,11 @@ class Org:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
+    def cpu_seconds(self) -> float:
+        """Processor time so far: what is left of a rate when the machine has other things to do."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(60)
@@ -101,9 +106,12 @@ def main(records: int, object_name: str) -> None:
         org = Org(Path(home))
         try:
             idle = org.peak_mb()
+            cpu = [org.cpu_seconds()]
             created, first = upsert(org, object_name, records)
             after_first = org.peak_mb()
+            cpu.append(org.cpu_seconds())
             updated, second = upsert(org, object_name, records)
+            cpu.append(org.cpu_seconds())
             exported, processing, reading = query(org, object_name)
             figures = {
                 "records": records,
@@ -111,6 +119,8 @@ def main(records: int, object_name: str) -> None:
                 "failed": [created["numberRecordsFailed"], updated["numberRecordsFailed"]],
                 "created_per_second": round(records / first),
                 "updated_per_second": round(records / second),
+                "created_per_cpu_second": round(records / (cpu[1] - cpu[0])),
+                "updated_per_cpu_second": round(records / (cpu[2] - cpu[1])),
                 "exported": exported["numberRecordsProcessed"],
                 "exported_per_second": round(records / processing),
                 "read_per_second": round(records / reading),

@@ -22,7 +22,7 @@ from local.salesforce.schema import ObjectType, Org
 from local.salesforce.store import Store
 
 BATCH = 10_000  # records of an internal batch: the unit of the daily allocation
-CHUNK = 2_500  # records of a transaction
+CHUNK = 5_000  # records of a transaction: larger ones are a little faster, but keep other writers waiting
 NULL = "#N/A"
 _LOCKED = Error("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record", ())
 
