@@ -201,6 +201,10 @@ class SimRules:
     def unit_of(self, column: str) -> str | None:
         return column if column in self.units else None
 
+    def parent_of(self, field: str) -> str | None:
+        unit = self.units.get(field.removesuffix("__c"))
+        return unit.parent if unit is not None else None
+
     def reference(self, unit: str, row: OmsRow) -> str | None:
         value = row.values.get(unit)
         return str(value) if value else None

@@ -56,11 +56,21 @@ async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
 
 async def name_parents(work: Work, record: SalesforceRecord, tried: set[SalesforceRef]) -> bool:
     """Synchronise parents born in Salesforce that have no OMS id yet, each once; False if there was nothing to do."""
-    nameless = {SalesforceRef(parent.object, parent.salesforce_id) for parent in record.parents.values() if parent.oms_id is None} - tried
-    for ref in sorted(nameless):
+    nameless = {
+        SalesforceRef(parent.object, parent.salesforce_id)
+        for field, parent in record.parents.items()
+        if parent.oms_id is None and _is_born_there(work, work.rules.parent_of(field))
+    }
+    new = sorted(nameless - tried)
+    for ref in new:
         tried.add(ref)
         await Await(ref)
-    return bool(nameless)
+    return bool(new)
+
+
+def _is_born_there(work: Work, table: str | None) -> bool:
+    rules = work.shared.registry.shared(table) if table is not None else None
+    return rules is not None and rules.born_in_salesforce
 
 
 def _check(outcome: Outcome, key: RecordKey) -> None:

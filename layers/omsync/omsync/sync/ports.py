@@ -328,6 +328,10 @@ class TableRules(Protocol):
 
     def unit_of(self, column: str) -> str | None: ...
 
+    def parent_of(self, field: str) -> str | None:
+        """The table that a lookup field points to."""
+        ...
+
     def reference(self, unit: str, row: OmsRow) -> str | None:
         """The OMS id that a lookup's unit holds in this row."""
         ...

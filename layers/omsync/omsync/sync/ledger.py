@@ -1,0 +1,210 @@
+"""The ledger on DynamoDB: what is known of each shared record. No values: hashes, counts, times, ids.
+
+    pk "<table>#<OMS id>"     the item; every write is conditional on `revision`
+    pk "sf#<Salesforce id>"   points to it (`record`): the other direction
+
+A pointer rather than a secondary index: both directions are read strongly consistently (a delete that follows a create within the index's
+delay would otherwise name nobody), and it is written once in a record's life. It is written *before* the item that mentions it, so no item's
+Salesforce id is ever without one; one without an item is true all the same. What an item holds beyond ids and counts is JSON, because it is
+read and written whole.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from omsync.platform.errors import OmsyncError, Retryable, Stale
+from omsync.sync.ports import Answers
+from omsync.sync.records import Hold, Intent, Item, Lease, Mark, RecordKey
+from omsync.sync.stores import aws_fault
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+#: keys in one BatchGetItem
+KEYS_PER_READ = 100
+#: attempts at what DynamoDB leaves unprocessed
+ATTEMPTS = 5
+#: conditional puts under way at once: they cannot be batched
+PARALLEL = 16
+#: pointers remembered as written
+REMEMBERED = 20_000
+
+
+@dataclass(slots=True)
+class DynamoLedger:
+    """`LedgerPort` over one table with the hash key `pk`."""
+
+    client: DynamoDBClient
+    table: str
+    sleep: Callable[[float], None] = time.sleep
+    _pointed: set[str] = field(default_factory=set)  # Salesforce ids whose pointer is known to be there
+
+    def read(self, keys: Sequence[RecordKey]) -> Answers[Item | None]:
+        """Items, strongly consistent; None for those that are not there."""
+        names = {key: _name(key) for key in keys}
+        found = self._get(list(dict.fromkeys(names.values())))
+        items = [_decode(key, found[name]) if (name := names[key]) in found else None for key in keys]
+        self._remember(item.salesforce_id for item in items if item is not None and item.salesforce_id is not None)
+        return items
+
+    def find(self, salesforce_ids: Sequence[str]) -> Answers[RecordKey | None]:
+        """Records by Salesforce id, former ones included."""
+        found = self._get([_pointer(one) for one in dict.fromkeys(salesforce_ids)])
+        return [_key(found[_pointer(one)]["record"]["S"]) if _pointer(one) in found else None for one in salesforce_ids]
+
+    def save(self, items: Sequence[Item]) -> Answers[Item]:
+        """Each item under its next revision; Stale if the stored one is another than it was read with."""
+        if len(items) == 1:
+            return [self._save(items[0])]
+        with ThreadPoolExecutor(min(PARALLEL, max(1, len(items)))) as pool:
+            return list(pool.map(self._save, items))
+
+    def _save(self, item: Item) -> Item | OmsyncError:
+        saved = replace(item, revision=item.revision + 1)
+        try:
+            self._point(item)
+            condition = "attribute_not_exists(pk)" if item.revision == 0 else "revision = :revision"
+            values: dict[str, Any] = {} if item.revision == 0 else {"ExpressionAttributeValues": {":revision": {"N": str(item.revision)}}}
+            self.client.put_item(TableName=self.table, Item=_encode(saved), ConditionExpression=condition, **values)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return Stale("the ledger's item moved", code="ledger.revision", record=str(item.key))
+        except (ClientError, BotoCoreError) as fault:
+            return aws_fault(fault)
+        return saved
+
+    def _point(self, item: Item) -> None:
+        if item.salesforce_id is None or item.salesforce_id in self._pointed:
+            return
+        self.client.put_item(TableName=self.table, Item={"pk": {"S": _pointer(item.salesforce_id)}, "record": {"S": _name(item.key)}})
+        self._remember([item.salesforce_id])
+
+    def _remember(self, salesforce_ids: Sequence[str] | Iterator[str]) -> None:
+        if len(self._pointed) > REMEMBERED:
+            self._pointed.clear()
+        self._pointed.update(salesforce_ids)
+
+    def _get(self, names: Sequence[str]) -> dict[str, Mapping[str, AttributeValueTypeDef]]:
+        found: dict[str, Mapping[str, AttributeValueTypeDef]] = {}
+        for start in range(0, len(names), KEYS_PER_READ):
+            wanted: list[dict[str, AttributeValueTypeDef]] = [{"pk": {"S": name}} for name in names[start : start + KEYS_PER_READ]]
+            for attempt in range(ATTEMPTS):
+                try:
+                    answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": wanted, "ConsistentRead": True}})
+                except (ClientError, BotoCoreError) as fault:
+                    raise aws_fault(fault) from None
+                found |= {row["pk"]["S"]: row for row in answer["Responses"].get(self.table, [])}
+                left = answer.get("UnprocessedKeys", {})
+                wanted = [dict(key) for key in left[self.table]["Keys"]] if self.table in left else []
+                if not wanted:
+                    break
+                self.sleep(0.05 * 2**attempt)
+            else:
+                raise Retryable("DynamoDB leaves reads unprocessed", code="aws.busy")
+        return found
+
+
+def _name(key: RecordKey) -> str:
+    return f"{key.table}#{key.id}"
+
+
+def _pointer(salesforce_id: str) -> str:
+    return f"sf#{salesforce_id}"
+
+
+def _key(name: str) -> RecordKey:
+    table, _, row_id = name.partition("#")
+    return RecordKey(table, row_id)
+
+
+# ------------------------------------------------------------------------------------------------------------------ shapes
+def _encode(item: Item) -> dict[str, AttributeValueTypeDef]:
+    texts = {
+        "object": item.object,
+        "salesforce_id": item.salesforce_id,
+        "buried": item.buried,
+        "merged_into": item.merged_into,
+        "mapping": item.mapping or None,
+        "base": _text({unit: list(mark) for unit, mark in item.base.items()}),
+        "held": _text({unit: [hold.case, hold.reason, hold.save, hold.edited_at] for unit, hold in item.held.items()}),
+        "intent": _text(_intent(item.intent)) if item.intent is not None else None,
+        "afloat": _text([_intent(intent) for intent in item.afloat]),
+        "lease": _text([item.lease.holder, item.lease.until]) if item.lease is not None else None,
+    }
+    numbers = {"revision": item.revision, "save": item.save, "version": item.version}
+    row: dict[str, AttributeValueTypeDef] = {"pk": {"S": _name(item.key)}}
+    row |= {name: {"S": text} for name, text in texts.items() if text is not None}
+    row |= {name: {"N": str(number)} for name, number in numbers.items() if number is not None}
+    row |= {name: {"BOOL": True} for name, flag in (("gone", item.gone), ("relink", item.relink)) if flag}
+    return row
+
+
+def _decode(key: RecordKey, row: Mapping[str, AttributeValueTypeDef]) -> Item:
+    lease, intent = _json(row, "lease"), _json(row, "intent")
+    return Item(
+        key=key,
+        revision=int(row["revision"]["N"]),
+        object=_string(row, "object"),
+        salesforce_id=_string(row, "salesforce_id"),
+        buried=_string(row, "buried"),
+        version=int(row["version"]["N"]) if "version" in row else None,
+        save=int(row["save"]["N"]) if "save" in row else 0,
+        base=_marks(_json(row, "base") or {}),
+        held={unit: Hold(*parts) for unit, parts in (_json(row, "held") or {}).items()},
+        intent=_as_intent(intent) if intent else None,
+        afloat=tuple(_as_intent(one) for one in _json(row, "afloat") or []),
+        gone="gone" in row,
+        merged_into=_string(row, "merged_into"),
+        relink="relink" in row,
+        lease=Lease(*lease) if lease else None,
+        mapping=_string(row, "mapping") or "",
+    )
+
+
+def _intent(intent: Intent) -> dict[str, Any]:
+    parts = {
+        "id": intent.id,
+        "patches": intent.patches,
+        "to_oms": {unit: list(mark) for unit, mark in intent.to_oms.items()},
+        "to_salesforce": {unit: list(mark) for unit, mark in intent.to_salesforce.items()},
+        "seen": intent.seen,
+        "gone": intent.gone,
+        "births": [{unit: list(mark) for unit, mark in birth.items()} for birth in intent.births],
+    }
+    return {name: value for name, value in parts.items() if value or (name == "gone" and value is False)}
+
+
+def _as_intent(parts: Mapping[str, Any]) -> Intent:
+    return Intent(
+        id=parts["id"],
+        patches=parts.get("patches", False),
+        to_oms=_marks(parts.get("to_oms", {})),
+        to_salesforce=_marks(parts.get("to_salesforce", {})),
+        seen=parts.get("seen", 0),
+        gone=parts.get("gone"),
+        births=tuple(_marks(birth) for birth in parts.get("births", [])),
+    )
+
+
+def _marks(parts: Mapping[str, Sequence[Any]]) -> dict[str, Mark]:
+    return {unit: Mark(*mark) for unit, mark in parts.items()}
+
+
+def _text(value: Mapping[str, Any] | Sequence[Any]) -> str | None:
+    return json.dumps(value, separators=(",", ":")) if value else None
+
+
+def _json(row: Mapping[str, AttributeValueTypeDef], name: str) -> Any:
+    return json.loads(row[name]["S"]) if name in row else None
+
+
+def _string(row: Mapping[str, AttributeValueTypeDef], name: str) -> str | None:
+    return row[name]["S"] if name in row else None
