@@ -69,7 +69,8 @@ def stop(home: Home, name: str, *, patience: float = 15) -> bool:
     record = home.read(_record(home, name))
     pid = record.get("pid")
     found = isinstance(pid, int) and _is_ours(pid, record.get("started"))
-    if isinstance(pid, int) and (found or _members(pid)):
+    # A group without its leader is what a crash left of ours: its number can't be anybody else's while it has members.
+    if isinstance(pid, int) and (found or (pid not in (members := _members(pid)) and members)):
         _end(pid, patience)
     _record(home, name).unlink(missing_ok=True)
     return bool(found)
