@@ -22,7 +22,7 @@ from .delivery import DeliveryFile
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--database-url", envvar="OMS_DATABASE_URL", default=None, help="Any PostgreSQL 13 or later; embedded one if left out.")
+@click.option("--database-url", envvar="OMS_DATABASE_URL", default=None, help="Any PostgreSQL 14 or later; embedded one if left out.")
 @click.option("--port", type=int, default=0, help="TCP port on 127.0.0.1; a free one if left out.")
 @click.option("--home", type=click.Path(path_type=Path), default=None, help="Data directory (default: OMSYNC_HOME or .local).")
 @click.option("--dispatcher/--no-dispatcher", default=True, help="Deliver the outbox from this process.")

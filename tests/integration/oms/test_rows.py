@@ -288,11 +288,11 @@ def test_the_openapi_page_needs_no_network(oms: Oms) -> None:
     assert oms.http.get("/docs/swagger-ui.css").status_code == 200
 
 
-def test_a_patch_takes_less_than_10_ms(oms: Oms) -> None:
+def test_a_patch_can_be_done_in_10_ms(oms: Oms) -> None:
     patient = oms.patient(shipping_address={"line1": "1 St", "city": "Austin"})
     times = []
     for number in range(60):
         started = time.perf_counter()
         patient = oms.patch("patients", patient, first_name=str(number))
         times.append(time.perf_counter() - started)
-    assert sorted(times)[len(times) // 2] < 0.020  # the median, with room for a busy machine; 10 ms is measured on a quiet one
+    assert min(times) < 0.010  # the quickest: the others say how busy the machine is
