@@ -323,7 +323,7 @@ class ObjectType:
 
 @dataclass(slots=True)
 class PermissionSet:
-    """What a permission set (or profile) grants. `fields` and `objects` are keyed by lower-case API name."""
+    """What a permission set grants. `fields` and `objects` are keyed by lower-case API name."""
 
     name: str
     label: str

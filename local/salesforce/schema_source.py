@@ -1,7 +1,7 @@
 """Load an `Org` from a Salesforce DX project: the standard objects with the project's custom metadata laid over them.
 
 Reads, anywhere below the given folder: objects (fields, record types, validation rules), standardValueSets, globalValueSets,
-permissionsets, profiles, queues, customMetadata, triggers (which events each one handles) and settings.
+permissionsets, queues, customMetadata, triggers (which events each one handles) and settings.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _load_folder(org: Org, source: Path) -> None:
         _load_rule(org, path)
     for path in _files(source, "standardValueSet"):
         _load_standard_values(org, path)
-    for path in [*_files(source, "permissionset"), *_files(source, "profile")]:
+    for path in _files(source, "permissionset"):
         _load_permissions(org, path)
     for path in _files(source, "queue"):
         node = _Node.parse(path)
