@@ -71,6 +71,58 @@ class Staging(BaseSettings):
     staging_bucket: str
 
 
+class Lifecycle(BaseSettings):
+    """Where every accepted OMS event also goes."""
+
+    lifecycle_queue_url: str
+
+
+class Ledger(BaseSettings):
+    """What is known of shared records, hashed with this key."""
+
+    ledger_table: str
+    ledger_secret_arn: str
+
+
+class OmsDoor(Settings, Queues, Lifecycle, Staging):
+    """POST /oms/..."""
+
+    webhook_secret_arn: str
+
+
+class SalesforceDoor(Settings, Queues, Staging):
+    """POST /salesforce/changes."""
+
+
+class Failures(BaseSettings):
+    """Where what fails for good, or may crash, goes."""
+
+    dlq_url: str
+    isolation_queue_url: str
+    failure_table: str
+
+
+class Consumer(Settings, Oms, Salesforce, Queues, State, Staging, Ledger, Failures):
+    """A consumer of the mirror, sync or isolation queue. `queue_arns`: the queues that need both systems, comma-separated."""
+
+    queue_url: str
+    queue_arns: str
+    org_time_zone: str = "America/New_York"
+
+
+class Sweep(Settings, Oms, Salesforce, Queues, State, Staging, Ledger):
+    """The five-minute sweep."""
+
+    org_time_zone: str = "America/New_York"
+
+
+class BreakerRound(Settings, Oms, Salesforce, State):
+    """The one-minute round over the breakers."""
+
+    queue_arns: str
+    sweep_function: str
+
+
 class Health(Settings, Oms, Salesforce, Queues, State):
     """GET /health."""
 

@@ -35,6 +35,11 @@ class OrgUsers:
                     found[str(row["Id"])] = User(str(row["Id"]), oms_id, dict(values_of))
         return list(found.values())
 
+    def matched(self) -> frozenset[str]:
+        """OMS ids that have an active user."""
+        rows = query(self.client, "SELECT OMS_Id__c FROM User WHERE OMS_Id__c != null AND IsActive = true")
+        return frozenset(str(row["OMS_Id__c"]).lower() for row in rows)
+
     def name(self, ids: Mapping[str, str]) -> dict[str, OmsyncError | None]:
         """Write OMS_Id__c."""
         answers: dict[str, OmsyncError | None] = {}

@@ -13,7 +13,7 @@ ends with the newest version, and nothing here needs order, a lock or a ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,7 +53,7 @@ class Store(Protocol):
 class Rows(Protocol):
     """The OMS, as far as the blind writer needs it."""
 
-    def batch_get(self, table: str, ids: Sequence[str]) -> dict[str, Row]:
+    def batch_get(self, table: str, ids: Sequence[str]) -> Mapping[str, Row]:
         """`{id: row}`."""
 
 
@@ -116,6 +116,7 @@ class MirrorWriter:
     oms: Rows
     sync: Outbound
     time_is_up: Callable[[], bool] = lambda: False
+    staff: Container[str] | None = None  # OMS ids that have a User; None: not known
     _order: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ class MirrorWriter:
     def _job(self, key: Key, row: Row) -> _Job:
         job = _Job(key, int(str(row["version"])), row)
         try:
-            records = self.compiled(key[0]).to_salesforce(row)
+            records = self.compiled(key[0]).to_salesforce(row, staff=self.staff)
         except TransformError as fault:
             job.fault = fault
             return job

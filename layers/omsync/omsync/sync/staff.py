@@ -35,7 +35,7 @@ class Users(Protocol):
 class Rows(Protocol):
     """The OMS."""
 
-    def batch_get(self, table: str, ids: Sequence[str]) -> dict[str, Row]: ...
+    def batch_get(self, table: str, ids: Sequence[str]) -> Mapping[str, Row]: ...
 
 
 @dataclass(frozen=True, slots=True)

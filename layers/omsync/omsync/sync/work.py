@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from omsync.mapping.model import Mappings
 from omsync.platform.errors import Permanent
@@ -144,6 +144,30 @@ class MirrorWorker:
         for message, result in zip(messages, results, strict=True):
             observe(self.lag, message.origin, message.committed_at, result, self.now())
         return results
+
+
+class SuspectMessage(SyncMessage):
+    """A message in the isolation queue: a mirrored row's, or a look at a shared record."""
+
+    version: int | None = None
+    row: dict[str, Any] | None = None
+
+
+def suspects(
+    mirror: Callable[[Sequence[MirrorMessage]], list[Result]], sync: Callable[[Sequence[SyncMessage]], list[Result]]
+) -> Callable[[Sequence[SuspectMessage]], list[Result]]:
+    """Works on suspects one by one, each as its own kind."""
+
+    def work(messages: Sequence[SuspectMessage]) -> list[Result]:
+        results: list[Result] = []
+        for message in messages:
+            if message.version is not None:
+                results += mirror([MirrorMessage.model_validate(message.model_dump())])
+            else:
+                results += sync([message])
+        return results
+
+    return work
 
 
 def utc_now() -> datetime:
