@@ -102,7 +102,11 @@ class Oracle:
         for (identity, unit), numbers in self.world.by_unit.items():
             for table in TABLES.values():
                 key = RecordKey(table.name, identity)
-                if key in self.world.rows and identity not in self.merged and not (table.owner == "salesforce" and self.world.rows[key].deleted):
+                if (
+                    key in self.world.rows
+                    and identity not in self.merged
+                    and not (table.owner == "salesforce" and self.world.rows[key].deleted)
+                ):
                     yield from self._story(key, unit, table, numbers)
 
     def _story(self, key: RecordKey, unit: str, table: Table, numbers: list[int]) -> Iterator[str]:

@@ -217,12 +217,18 @@ class People:
         if binned:
             record = self.random.choice(binned)
             del self.world.records[record.id]
-            for (key, _), edits in self.world.by_unit.items():
+            for (key, unit), edits in self.world.by_unit.items():
                 if key == identity(record):
-                    for number in edits:
-                        if self.world.edits[number].side == "salesforce":
-                            self.world.edits[number].lost = True
+                    self._destroy(key, unit, edits)
             self.world.say("SF person purged", record.object, record.id)
+
+    def _destroy(self, key: str, unit: str, edits: list[int]) -> None:
+        """What Salesforce alone had is lost."""
+        row = next((row for row in self.world.rows.values() if row.key.id == key), None)
+        kept = self.world.covered(row.values.get(unit)) if row is not None else set()
+        for number in edits:
+            if self.world.edits[number].side == "salesforce" and number not in kept:
+                self.world.edits[number].lost = True
 
     # ------------------------------------------------------------------------------------------------------------- merges
     def merge_in_salesforce(self) -> None:

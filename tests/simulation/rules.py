@@ -1,10 +1,10 @@
 """Five small tables that have every trait the synchroniser must cope with, in place of the real mappings (fast, and easy to reason about).
 
-    patients   both sides edit; every policy; an address; a lookup to a mirrored table; born in Salesforce too; deletes are undone
-    notes      a child; immutable once signed; born in Salesforce too
-    orders     a command and its result; the address is locked once shipped
-    cases      Salesforce's own: its deletes are followed
-    messages   inserted once, under a lease
+patients   both sides edit; every policy; an address; a lookup to a mirrored table; born in Salesforce too; deletes are undone
+notes      a child; immutable once signed; born in Salesforce too
+orders     a command and its result; the address is locked once shipped
+cases      Salesforce's own: its deletes are followed
+messages   inserted once, under a lease
 """
 
 from __future__ import annotations
@@ -200,6 +200,9 @@ class SimRules:
 
     def unit_of(self, column: str) -> str | None:
         return column if column in self.units else None
+
+    def unit_of_field(self, field: str) -> str | None:
+        return field.removesuffix("__c")
 
     def parent_of(self, field: str) -> str | None:
         unit = self.units.get(field.removesuffix("__c"))

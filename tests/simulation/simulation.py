@@ -18,6 +18,7 @@ from world import PARTS, Killed, World, retryable
 from omsync.sync.converge import Synchroniser
 from omsync.sync.digests import Digests
 from omsync.sync.effects import Batch
+from omsync.sync.ports import Refused
 from omsync.sync.records import RecordKey, RecordRef, SalesforceRef
 
 #: steps before the weather calms whatever is left to do; steps in which everything must be done then
@@ -36,6 +37,7 @@ class Weather:
     outage: float = 0.02
     edits: int = 14
     workers: int = 4
+    messages: float = 0.0  # how often the OMS sends one, beside what else people do
 
 
 WEATHERS = (
@@ -61,15 +63,19 @@ class Simulation:
         self.world = World(seed, parts, lose=weather.lose, dup=weather.dup)
         self.weather, self.calm = weather, False
         self.people = People(self.world)
+        self.people.restless.append((weather.messages, lambda: self.people.create_in_oms("messages")))
         self.random = self.world.random
         self.workers: list[Worker] = []
         self.down: dict[str, int] = {}  # system -> steps until it is back
         self.failed: dict[RecordRef, str] = {}
+        self.wrongly_failed: list[str] = []
         self.contended = 0
         if trace:
             self.world.trace = []
         self.world.fault = self._fault
-        self.synchroniser = Synchroniser(SimRegistry(), Digests({"k1": b"simulation"}, "k1"), self.world.ports(), lease_seconds=LEASE_SECONDS)
+        self.synchroniser = Synchroniser(
+            SimRegistry(), Digests({"k1": b"simulation"}, "k1"), self.world.ports(), lease_seconds=LEASE_SECONDS
+        )
 
     def run(self) -> list[str]:
         """The oracle's complaints; none is good."""
@@ -102,14 +108,16 @@ class Simulation:
         before = self._state()
         self._sweep()
         restless = [] if self._state() == before else ["not at rest"]
-        return [*restless, *Oracle(self.world, self.people.merged, self.failed).complaints()]
+        return [*restless, *self.wrongly_failed, *Oracle(self.world, self.people.merged, self.failed).complaints()]
 
     def _sweep(self) -> None:
         self.world.time += (LEASE_SECONDS + 1) * 1_000_000
         self.failed.clear()
         self.world.hints += list(self.world.rows)
         self.world.hints += [SalesforceRef(record.object, record.id) for record in self.world.records.values()]
-        self.world.hints += [SalesforceRef(item.object, id) for id, key in self.world.pointers.items() if (item := self.world.items[key]).object]
+        self.world.hints += [
+            SalesforceRef(item.object, id) for id, key in self.world.pointers.items() if (item := self.world.items[key]).object
+        ]
         for _ in range(STEPS):
             if self.workers:
                 self._step(self.random.randrange(len(self.workers)))
@@ -154,6 +162,8 @@ class Simulation:
         elif outcome.kind == "permanent":
             assert outcome.error is not None
             self.failed[ref] = outcome.error.code
+            if not isinstance(outcome.error, Refused) or outcome.error.columns != ("phone",):
+                self.wrongly_failed.append(f"wrongly failed: {ref} {outcome.error}")
             self.world.say("failed", ref, outcome.error)
         else:
             self.failed.pop(ref, None)

@@ -1,7 +1,7 @@
 """The product's synchroniser under random schedules: nothing is found, and every guard taken away is found missing.
 
-    pytest tests/simulation                                  500 seeds of five kinds of weather, and each guard removed
-    OMSYNC_SEEDS=5000 pytest tests/simulation -k weather     more of them
+pytest tests/simulation                                  500 seeds of five kinds of weather, and each guard removed
+OMSYNC_SEEDS=5000 pytest tests/simulation -k weather     more of them
 """
 
 from __future__ import annotations

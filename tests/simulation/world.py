@@ -164,6 +164,16 @@ class World:
         self.by_unit.setdefault((identity, unit), []).append(made.id)
         return Typed(text, made.id)
 
+    def covered(self, value: Json) -> set[int]:
+        """The edit that wrote a value, and all that it was made on top of."""
+        value = value["line"] if isinstance(value, dict) else value
+        number = value.edit if isinstance(value, Typed) else None
+        found: set[int] = set()
+        while number is not None:
+            found.add(number)
+            number = self.edits[number].over
+        return found
+
     # ---------------------------------------------------------------------------------------------------------- the OMS
     def as_row(self, row: Row) -> OmsRow:
         return OmsRow(

@@ -14,8 +14,8 @@ from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.births import bear
 from omsync.sync.context import Work
 from omsync.sync.effects import FindRecord, ReadItem, ReadRecord, ReadRow, Undelete, WriteRecord
-from omsync.sync.intents import resolve
-from omsync.sync.parents import bring, follow_merges, name_parents
+from omsync.sync.intents import born, resolve
+from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.ports import Lookup, MissingParent, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
 
@@ -32,9 +32,10 @@ async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     if row is None:
         if record is None or record.deleted:
             return Outcome("ignored", work.key, "on neither side")
-        if not await name_parents(work, record, tried):
+        if not await bear_parents(work, record, work.rules.units, tried):
             await bear(work, item, record)
         return None
+    item = born(work, item, row)
     if where is None:
         return await _insert(work, item, row)
     if record is None or record.deleted:

@@ -44,8 +44,8 @@ from omsync.sync.effects import (
     Steps,
     WriteRecord,
 )
-from omsync.sync.intents import holds_of, land, resolve, taken
-from omsync.sync.parents import bring, follow_merges, name_parents
+from omsync.sync.intents import born, holds_of, land, resolve, taken
+from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.plan import Look, Plan, case_for, plan
 from omsync.sync.ports import CaseStatus, Lookup, MissingParent, Patch, Ports, Refused, Registry, Write
 from omsync.sync.records import Intent, Item, OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef
@@ -136,6 +136,7 @@ async def converge(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     row = await ReadRow(work.key)
     if row is None:
         return await _without_row(work, item, record, tried)
+    item = born(work, item, row)
     if item.merged_into is not None and (record is None or record.deleted):
         return await deletes.stay_retired(work, item, row)
     if record is None and item.salesforce_id is None:
@@ -161,7 +162,7 @@ async def _without_row(work: Work, item: Item, record: SalesforceRecord | None, 
         return Outcome("ignored", work.key, "on neither side")
     if item.base or not work.rules.born_in_salesforce:
         raise Permanent("the OMS has no such row", code="sync.row", record=str(work.key))
-    if not await name_parents(work, record, tried):
+    if not await bear_parents(work, record, work.rules.units, tried):
         await bear(work, item, record)
     return None
 
@@ -203,10 +204,12 @@ async def _meet(work: Work, stored: Item, item: Item, row: OmsRow, record: Sales
     if deletes.is_ours(item, row):
         await deletes.restore(work, item, row)
         return None
-    if await name_parents(work, record, tried) or await execute(work, record):
+    if await execute(work, record):
         return None
     look = Look(work.rules, work.shared.digests, item, row, record)
-    lookups = [unit for unit in work.rules.units if look.differ(unit)]
+    lookups = [name for name, unit in work.rules.units.items() if unit.parent is not None and look.differ(name)]
+    if await bear_parents(work, record, lookups, tried):
+        return None
     look = look.of(await follow_merges(work, row, lookups))
     return await _merge(work, stored, look, lookups)
 

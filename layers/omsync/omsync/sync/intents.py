@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from omsync.sync.births import base_of_birth
 from omsync.sync.context import Work
-from omsync.sync.effects import ReadRow, Settle
+from omsync.sync.effects import Settle
 from omsync.sync.plan import new_hold
 from omsync.sync.ports import Inquiry, Refused
 from omsync.sync.records import Hold, Intent, Item, Mark, OmsRow, SalesforceRecord
@@ -23,16 +23,10 @@ AFLOAT = 10
 
 
 async def resolve(work: Work, item: Item, intent: Intent) -> Item:
-    """The item without its intent, to be saved with whatever comes next.
-
-    A birth that is not in the OMS stays open: whoever goes on with it carries its attempts along.
-    """
-    base, held, gone = dict(item.base), dict(item.held), item.gone
+    """The item without its intent, to be saved with whatever comes next. A birth stays open until its row is seen (`born`)."""
     if intent.births:
-        row = await ReadRow(work.key)
-        if row is None:
-            return item
-        base |= base_of_birth(work, intent, row, _object(item))
+        return item
+    base, held, gone = dict(item.base), dict(item.held), item.gone
     if intent.patches:
         try:
             answer = await Settle(Inquiry(work.key, intent.id))
@@ -44,6 +38,13 @@ async def resolve(work: Work, item: Item, intent: Intent) -> Item:
                 gone = gone if intent.gone is None else intent.gone
     afloat = (*item.afloat, intent)[-AFLOAT:] if intent.to_salesforce else item.afloat
     return replace(item, base=base, held=held, gone=gone, intent=None, afloat=afloat)
+
+
+def born(work: Work, item: Item, row: OmsRow | None) -> Item:
+    """If a birth is under way and its row is there: the item with the base that the birth carried."""
+    if row is None or item.intent is None or not item.intent.births:
+        return item
+    return replace(item, base={**item.base, **base_of_birth(work, item.intent, row, _object(item))}, intent=None)
 
 
 def land(item: Item, record: SalesforceRecord) -> Item:

@@ -6,12 +6,13 @@ retired item names the winner, and its children's lookups are written, and compa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from omsync.platform.errors import Permanent, Retryable
+from omsync.sync.births import oms_id
 from omsync.sync.context import Work
-from omsync.sync.effects import Await, Ensure, ReadItem
-from omsync.sync.records import OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef
+from omsync.sync.effects import Await, Ensure, ReadItem, ReadRow
+from omsync.sync.records import OmsRow, Outcome, Parent, RecordKey, SalesforceRecord, SalesforceRef
 
 #: merges of merges followed
 MERGES = 10
@@ -54,23 +55,25 @@ async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
         _check(await Await(key), key)
 
 
-async def name_parents(work: Work, record: SalesforceRecord, tried: set[SalesforceRef]) -> bool:
-    """Synchronise parents born in Salesforce that have no OMS id yet, each once; False if there was nothing to do."""
-    nameless = {
-        SalesforceRef(parent.object, parent.salesforce_id)
-        for field, parent in record.parents.items()
-        if parent.oms_id is None and _is_born_there(work, work.rules.parent_of(field))
-    }
-    new = sorted(nameless - tried)
-    for ref in new:
+async def bear_parents(work: Work, record: SalesforceRecord, units: Collection[str], tried: set[SalesforceRef]) -> bool:
+    """Synchronise parents that are being born in Salesforce, each once: those without an OMS id, and of these units' lookups also those
+    whose row is not in the OMS yet (the id is written first). False if there was nothing to do."""
+    unborn = {ref for field, parent in record.parents.items() if (ref := await _unborn(work, field, parent, units)) is not None} - tried
+    for ref in sorted(unborn):
         tried.add(ref)
         await Await(ref)
-    return bool(new)
+    return bool(unborn)
 
 
-def _is_born_there(work: Work, table: str | None) -> bool:
+async def _unborn(work: Work, field: str, parent: Parent, units: Collection[str]) -> SalesforceRef | None:
+    table, ref = work.rules.parent_of(field), SalesforceRef(parent.object, parent.salesforce_id)
     rules = work.shared.registry.shared(table) if table is not None else None
-    return rules is not None and rules.born_in_salesforce
+    if table is None or rules is None or not rules.born_in_salesforce:
+        return None
+    if parent.oms_id is None:
+        return ref
+    wanted = parent.oms_id == oms_id(ref) and work.rules.unit_of_field(field) in units
+    return ref if wanted and await ReadRow(RecordKey(table, parent.oms_id)) is None else None
 
 
 def _check(outcome: Outcome, key: RecordKey) -> None:

@@ -216,6 +216,9 @@ class MappedRules:
                 return found.references.table
         return None
 
+    def unit_of_field(self, field: str) -> str | None:
+        return next((unit for units in self._fields.values() for unit, fields in units.items() if field in fields), None)
+
     def columns(self, record: SalesforceRecord, units: frozenset[str]) -> Mapping[str, Json]:
         self._check_parents(record, units)
         names = {name for unit in units for name in self._fields[record.object].get(unit, ())}
