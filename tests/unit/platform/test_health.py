@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 from omsync.platform.errors import Retryable
 from omsync.platform.health import CheckHealth
@@ -36,9 +36,21 @@ def test_one_thing_down_is_degraded_and_says_why() -> None:
 
 
 def test_probes_run_side_by_side() -> None:
-    def slow() -> None:
-        time.sleep(0.2)
+    together = threading.Barrier(4, timeout=10)
 
-    begun = time.perf_counter()
-    assert check(a=slow, b=slow, c=slow, d=slow)().status == "ok"
-    assert time.perf_counter() - begun < 0.6
+    def meet() -> None:
+        together.wait()
+
+    assert check(a=meet, b=meet, c=meet, d=meet)().status == "ok"
+
+
+def test_a_probe_that_never_answers_is_not_waited_for() -> None:
+    end = threading.Event()
+
+    def hang() -> None:
+        end.wait(60)
+
+    told = CheckHealth("1", "b", "local", {"dns": hang, "oms": fine}, patience=0.2)().as_json()
+    end.set()
+    assert told["checks"]["dns"] == {"reachable": False, "ms": 200, "reason": "unreachable: no answer in time"}
+    assert told["checks"]["oms"]["reachable"] is True

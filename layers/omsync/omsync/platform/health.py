@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,18 +51,22 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class CheckHealth:
-    """Runs the probes side by side; each brings its own time-out."""
+    """Runs the probes side by side. None is waited for longer than `patience` seconds: a name that does not resolve has no time-out."""
 
     version: str
     build: str
     stage: str
     probes: Mapping[str, Probe]
+    patience: float = 6.0
 
     def __call__(self) -> Report:
-        """Ask all, wait for all."""
-        with ThreadPoolExecutor(max_workers=max(1, len(self.probes))) as pool:
-            asked = {name: pool.submit(_ask, probe) for name, probe in self.probes.items()}
-            checks = {name: answer.result() for name, answer in asked.items()}
+        """Ask all, wait for all that answer in time."""
+        pool = ThreadPoolExecutor(max_workers=max(1, len(self.probes)))
+        asked = {name: pool.submit(_ask, probe) for name, probe in self.probes.items()}
+        wait(asked.values(), timeout=self.patience)
+        silent = Reached(False, round(self.patience * 1000), "unreachable: no answer in time")
+        checks = {name: answer.result() if answer.done() else silent for name, answer in asked.items()}
+        pool.shutdown(wait=False, cancel_futures=True)
         return Report(self.version, self.build, self.stage, checks)
 
 
