@@ -177,6 +177,12 @@ class OrgModel:
     mappings: Mappings
     objects: Mapping[str, OrgObject]
 
+    @cached_property
+    def people_hold(self) -> frozenset[str]:
+        """Field permissions that let people write, for whatever table's sake."""
+        found = (field.securable() for obj in self.objects.values() for field in obj.fields.values() if field.people_may_enter)
+        return frozenset(name for name in found if name)
+
     def uses(self, object_name: str) -> Iterator[tuple[TableMapping, Target]]:
         """The tables whose records are of this object (for Contact: providers, not patients)."""
         for table in self.mappings:

@@ -15,7 +15,7 @@ _SYSTEM_SECTION = "OMS Record"
 _REST_SECTION = "More"
 _SHORT_LIST, _LONG_LIST = 5, 10
 #: Shown by Salesforce itself, or of no use on a page.
-_NOT_ON_LAYOUTS = frozenset({"RecordTypeId", "CurrencyIsoCode", "CreatedDate"})
+_NOT_ON_LAYOUTS = frozenset({"RecordTypeId", "CurrencyIsoCode", "CreatedDate", "PricebookEntryId"})
 
 
 # --- page layouts ----------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def _column(names: list[str], shown: dict[str, Use]) -> Node:
 
 def _behavior(name: str, use: Use | None) -> str:
     """Required fields must be so on every layout, whoever owns them; a rule keeps people from changing the OMS's."""
-    if name == "Name" or (use is not None and use.field.required) or name in _ALWAYS_REQUIRED:
+    if name == "Name" or (use is not None and (use.field.required or name in _ALWAYS_REQUIRED.get(use.field.object, ()))):
         return "Required"
     if use is None:
         return "Readonly" if name in _STANDARD_READ_ONLY else "Edit"
@@ -84,7 +84,12 @@ def _behavior(name: str, use: Use | None) -> str:
     return "Edit" if use.people_may_edit or entered else "Readonly"
 
 
-_ALWAYS_REQUIRED = frozenset({"LastName"})
+#: Salesforce takes no layout of these objects on which these fields are anything else.
+_ALWAYS_REQUIRED = {
+    "Order": ("AccountId", "EffectiveDate", "Status"),
+    "OrderItem": ("OrderId", "Quantity", "UnitPrice"),
+    "Case": ("Status",),
+}
 _STANDARD_READ_ONLY = frozenset({"OrderNumber", "TotalAmount", "CaseNumber", "CreatedById", "LastModifiedById", "CreatedDate", "ClosedDate",
                                  "Product2Id", "TotalPrice", "ListPrice"})  # fmt: skip
 

@@ -16,8 +16,11 @@ from ops.salesforce.xml import Node
 
 #: Objects without permissions of their own: they follow a parent, or everybody has them.
 _NO_OBJECT_PERMISSIONS = frozenset({"User", "OrderItem", "PricebookEntry", "EmailMessage"})
+#: Standard fields that no column fills and that are read all the same: the roll-up that reconciliation compares with the OMS's subtotal.
+_ALSO_READ = {"Order": ("TotalAmount",)}
 #: Fields of the Cases omsync opens; they stand in force-app and are not the mapping's.
 INTEGRATION_CASE = ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c")
+_COMPUTED = frozenset(f"{name}.{field}" for name, fields in _ALSO_READ.items() for field in fields)
 _SYNC = ("Sync_Save__c", "Sync_Seen__c", "Sync_Write__c", "Sync_Stamps__c")
 
 
@@ -126,17 +129,16 @@ def _fields(org: OrgModel, role: Role) -> Iterator[Node]:
             permission = field.securable() if isinstance(field, OrgField) else field
             if permission is None or not _sees(role, name, field):
                 continue
-            editable = role.machine or (isinstance(field, OrgField) and _edits(role, field))
+            editable = (role.machine and field not in _COMPUTED) or (isinstance(field, OrgField) and _edits(role, field))
             granted[permission] = granted.get(permission, False) or editable
     for permission in sorted(granted):
         yield {"editable": granted[permission], "field": permission, "readable": True}
 
 
 def _by_hand(object_name: str) -> tuple[str, ...]:
-    """Fields that stand in force-app and are not the mapping's: a Case that omsync opens says what it is about."""
-    if object_name != "Case":
-        return ()
-    return tuple(f"Case.{name}" for name in INTEGRATION_CASE)
+    """Fields that are not the mapping's: a Case that omsync opens says what it is about."""
+    names = [*_ALSO_READ.get(object_name, ()), *(INTEGRATION_CASE if object_name == "Case" else ())]
+    return tuple(f"{object_name}.{name}" for name in names)
 
 
 def _sees(role: Role, object_name: str, field: OrgField | str) -> bool:

@@ -126,7 +126,10 @@ def _patient_required(field: Field) -> Rule:
 
 
 def _unprotected(org: OrgModel, table: TableMapping, target: Target) -> set[str]:
-    """OMS-owned fields that people could change: required ones, master-details, names; or editable for another table's sake."""
+    """OMS-owned fields that people could change: required ones, master-details, names; or held for another table's sake.
+
+    A provider's Email is a patient's too, and what a person enters in a new record stays writable afterwards.
+    """
     found = set()
     for field in target.fields.values():
         if field.system or field.match_only or field.insert_only or field.create_only or field.feature is not None:
@@ -136,14 +139,9 @@ def _unprotected(org: OrgModel, table: TableMapping, target: Target) -> set[str]
         if field.type in ("LongTextArea", "Html"):
             continue  # ISCHANGED does not see long text
         name = securable(field.metadata_object, field.metadata_name, required=field.required, kind=field.type)
-        if name is None or _editable(org, name):
+        if name is None or name in org.people_hold:
             found.add(field.name)
     return found
-
-
-def _editable(org: OrgModel, permission: str) -> bool:
-    """Do people hold this permission, for another table's sake or to fill in a new record? (Contact.Email is also a patient's.)"""
-    return any(field.people_may_enter and field.securable() == permission for obj in org.objects.values() for field in obj.fields.values())
 
 
 def _oms_owned(suffix: str, only: str | None, names: list[str]) -> Rule:

@@ -13,6 +13,7 @@ from local.salesforce.context import ADMIN, Context, Permissions
 from local.salesforce.dml_types import Json, Result, Row
 from local.salesforce.schema import Org
 from local.salesforce.schema_source import load_org
+from local.salesforce.setup import ensure_org
 from local.salesforce.store import Store
 from ops.salesforce.project import ROOT
 
@@ -72,27 +73,22 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, org: Org) -> Iterator[World]:
     store = Store(tmp_path / "org.db", org)
-    admin = Context("005Om0000000001IAA", ADMIN)
-    with store.write() as tx:
-        profile = tx.new_ids(org.objects["Profile"], 1)[0]
-        tx.connection.execute("INSERT INTO Profile (Id, Name) VALUES (?, 'System Administrator')", (profile,))
+    ensure_org(store)
 
-    def user(alias: str, permission_set: str | None) -> Context:
-        fields: dict[str, Json] = {"Username": f"{alias}@omsync.example", "LastName": alias, "Email": f"{alias}@omsync.example"}
-        result = store.insert("User", [{**fields, "Alias": alias[:8], "ProfileId": profile}], admin)[0]
-        assert result.success, result.errors
+    def person(key: str, permission_set: str | None) -> Context:
+        user_id = str(store.find("User", "Username", f"{key}@omsync.example")[0]["Id"])
         if permission_set is None:
-            return Context(str(result.id), ADMIN)
+            return Context(user_id, ADMIN)
         granted = org.permission_sets[permission_set]
-        return Context(str(result.id), Permissions(sets=(granted,), custom=granted.custom_permissions, user=granted.user_permissions))
+        return Context(user_id, Permissions(sets=(granted,), custom=granted.custom_permissions, user=granted.user_permissions))
 
     yield World(
         store,
         org,
-        user("admin", None),
-        user("coord", "Care_Coordinator"),
-        user("clinician", "Clinician"),
-        user("integ", "OMSync_Integration"),
-        user("load", "OMSync_Load"),
+        person("admin", None),
+        person("coordinator", "Care_Coordinator"),
+        person("clinician", "Clinician"),
+        person("integration", "OMSync_Integration"),
+        person("load", "OMSync_Load"),
     )
     store.close()

@@ -75,3 +75,12 @@ def test_no_secret_and_no_real_address_is_committed(metadata_files: list[Path]) 
         assert not re.search(r"<(consumerKey|consumerSecret|certificate|oauthToken|password)>", text), path.name
         for host in re.findall(r"https?://([^/<\"\s]+)", text):
             assert host in {"soap.sforce.com", "www.w3.org"} or host.endswith(".example.com"), f"{path.name}: {host}"
+
+
+def test_what_differs_from_org_to_org_is_replaced_when_deployed() -> None:
+    replacements = json.loads((ROOT / "sfdx-project.json").read_text())["replacements"]
+    for replacement in replacements:
+        assert replacement["stringToReplace"] in (ROOT / replacement["filename"]).read_text(), replacement["filename"]
+    covered = {replacement["filename"] for replacement in replacements}
+    for path in [*ROOT.rglob("*.namedCredential-meta.xml"), *ROOT.rglob("*.externalCredential-meta.xml")]:
+        assert str(path.relative_to(ROOT)) in covered, f"{path.name} holds an address of nobody's org"

@@ -7,6 +7,8 @@ import re
 import pytest
 from omsync.mapping import load_mappings
 
+from local.salesforce.context import Permissions
+from local.salesforce.schema import Org
 from ops.salesforce.org import model
 from ops.salesforce.project import GENERATED
 
@@ -88,3 +90,18 @@ def test_only_the_integration_user_reaches_the_credential_and_holds_its_permissi
     for name in PEOPLE:
         assert "<customPermissions>" not in _text(name)
     assert "<name>OMSync_Integration</name>" not in _text("OMSync_Load")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_simulator_lets_a_machine_write_every_field_it_must(name: str, org: Org) -> None:
+    """Field-level security as the simulator applies it, which has its own table of what can be secured."""
+    granted = org.permission_sets[name]
+    rights = Permissions(sets=(granted,))
+    refused = []
+    for table in load_mappings():
+        for target in table.targets:
+            obj = org.objects[target.object]
+            for field in target.all_fields.values():
+                if not field.match_only and field.feature is None and not rights.editable(obj, obj.fields[field.name]):
+                    refused.append(f"{target.object}.{field.name}")
+    assert refused == []
