@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import string
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LOGIN_HOSTS = ("https://login.salesforce.com", "https://test.salesforce.com")
 SCOPE = "api id web"
 SESSION_SECONDS = 2 * 3600
+TOKEN_ALPHABET = string.ascii_letters + string.digits + "._"  # what clients take for an access token
 CHALLENGE = {"WWW-Authenticate": "Token"}
 
 
@@ -148,7 +150,7 @@ class Authority:
     def open(self, user: User, client_id: str, *, seconds: int | None = SESSION_SECONDS, token: str | None = None) -> Session:
         """A new session. `seconds=None` never expires."""
         expires = None if seconds is None else self.clock() + seconds
-        token = token or f"{self.org_id[:15]}!{secrets.token_urlsafe(72)}"
+        token = token or f"{self.org_id[:15]}!{''.join(secrets.choice(TOKEN_ALPHABET) for _ in range(96))}"
         session = Session(token, user.id, user.username, client_id, expires, seconds or SESSION_SECONDS)
         with self._lock:
             self.sessions[token] = session
