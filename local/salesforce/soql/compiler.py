@@ -231,9 +231,7 @@ class _Compiler:
         unnamed = 0
         for item in self._expanded(query, scope):
             if not isinstance(item, SelectExpr):
-                raise malformed(
-                    "Only root queries support aggregate expressions" if isinstance(item, SelectQuery) else "unexpected token: TYPEOF"
-                )
+                raise malformed("Subqueries and TYPEOF can't be combined with aggregate expressions")
             if not has_aggregate(item.expr) and _key(_inner(item.expr), scope) not in keys:
                 raise malformed(f"Field must be grouped or aggregated: {_text(item.expr)}")
             name = item.alias

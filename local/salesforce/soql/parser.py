@@ -418,7 +418,7 @@ class _Parser:
             return dt.datetime.fromisoformat(token.text.upper()).astimezone(dt.UTC)
         except (ValueError, OverflowError):
             what = "date" if token.kind is Kind.DATE else "dateTime"
-            raise error_at(self._text, token.offset, "INVALID_QUERY_FILTER_OPERATOR", f"invalid {what}: {token.text}") from None
+            raise error_at(self._text, token.offset, "MALFORMED_QUERY", f"invalid {what}: {token.text}") from None
 
     def _word_literal(self, token: Token) -> Literal:
         word = token.upper

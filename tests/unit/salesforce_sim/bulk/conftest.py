@@ -1,75 +1,51 @@
-"""A whole simulated org, called through its routes without sockets."""
+"""A whole simulated org with shorthands for its bulk jobs."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from local.salesforce.app import build, close
-from local.salesforce.rest.http import Headers, Request
-from local.salesforce.server import Server
-from local.salesforce.setup import write_session
+from local.salesforce.testing import DATA, Answer, TestOrg, open_org
 
 METADATA = Path(__file__).parents[4] / "salesforce"
-API = "/services/data/v67.0"
 FINAL = ("JobComplete", "Failed", "Aborted")
 DEADLINE_SECONDS = 30
 
 
-class Answer:
-    """An HTTP answer."""
+def rows_of(answer: Answer) -> list[dict[str, str]]:
+    """A CSV answer's rows by column."""
+    return list(csv.DictReader(io.StringIO(answer.text, newline="")))
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
 
-    @property
-    def json(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.body)
-        return found
-
-    @property
-    def error(self) -> tuple[int, str, str]:
-        """(status, errorCode, message) of an error answer."""
-        first = json.loads(self.body)[0]
-        return self.status, first["errorCode"], first["message"]
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.body.decode(), newline="")))
+def error_of(answer: Answer) -> tuple[int, str, str]:
+    """(status, errorCode, message) of an error answer."""
+    first = answer.json()[0]
+    return answer.status, first["errorCode"], first["message"]
 
 
 class BulkOrg:
-    """An org and shorthands for its jobs."""
+    """An org and its jobs. Paths are below `/services/data/v67.0`, unless `version` says otherwise."""
 
     def __init__(self, home: Path) -> None:
-        self.home = home
-        self.server: Server = build(home, [METADATA])
-        self.token = write_session(self.server.state.authority, home, "http://localhost")["access_token"]
+        self._open = ExitStack()
+        self.org: TestOrg = self._open.enter_context(open_org(home, [METADATA]))
+        self.state = self.org.server.state
 
     def close(self) -> None:
-        close(self.server)
+        self._open.close()
 
-    def call(self, method: str, path: str, body: object = None, content_type: str = "application/json", api: str = API) -> Answer:
-        path, _, query = path.partition("?")
-        headers = Headers([("authorization", f"Bearer {self.token}"), ("content-type", content_type)])
-        pairs = dict(pair.split("=", 1) for pair in query.split("&") if pair)
-        request = Request(method, api + path, pairs, headers, base="http://localhost")
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        if path.endswith("/batches"):
-            request.upload = io.BytesIO(data)
-        else:
-            request.body = data
-        response = self.server.handle(request)
-        encoded = response.encoded()
-        return Answer(response.status, response.headers, encoded if isinstance(encoded, bytes) else b"".join(encoded))
+    def call(self, method: str, path: str, body: object = None, content_type: str = "application/json", version: str = "67.0") -> Answer:
+        root = DATA.replace("67.0", version)
+        content = body if isinstance(body, bytes) else None
+        json_body = None if isinstance(body, bytes) else body
+        return self.org.call(method, root + path, body=json_body, content=content, headers={"Content-Type": content_type})
 
     def create(self, operation: str = "upsert", object_name: str = "Product2", **settings: object) -> str:
         """An open job's path."""
@@ -78,7 +54,7 @@ class BulkOrg:
             wish.setdefault("externalIdFieldName", "OMS_Id__c")
         answer = self.call("POST", "/jobs/ingest", wish)
         assert answer.status == 200, answer.body
-        return f"/jobs/ingest/{answer.json['id']}"
+        return f"/jobs/ingest/{answer.json()['id']}"
 
     def upload(self, path: str, text: str | bytes) -> None:
         data = text.encode() if isinstance(text, str) else text
@@ -88,17 +64,15 @@ class BulkOrg:
     def close_job(self, path: str) -> Answer:
         return self.call("PATCH", path, {"state": "UploadComplete"})
 
-    def wait(self, path: str) -> dict[str, object]:
+    def wait(self, path: str) -> dict[str, Any]:
         """The job in its final state."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while (job := self.call("GET", path).json)["state"] not in FINAL:
+        while (job := self.call("GET", path).json())["state"] not in FINAL:
             assert time.monotonic() < deadline, f"{path} is still {job['state']}"
             time.sleep(0.005)
-        return job
+        return dict(job)
 
-    def ingest(
-        self, text: str, operation: str = "upsert", object_name: str = "Product2", **settings: object
-    ) -> tuple[str, dict[str, object]]:
+    def ingest(self, text: str, operation: str = "upsert", object_name: str = "Product2", **settings: object) -> tuple[str, dict[str, Any]]:
         """A whole job: its path and final state."""
         path = self.create(operation, object_name, **settings)
         self.upload(path, text)
@@ -108,24 +82,22 @@ class BulkOrg:
     def results(self, path: str, which: str) -> list[dict[str, str]]:
         answer = self.call("GET", f"{path}/{which}")
         assert answer.status == 200, answer.body
-        assert answer.headers["Content-Type"] == "text/csv"
-        return answer.rows
+        assert answer.headers["content-type"] == "text/csv"
+        return rows_of(answer)
 
     def query(self, soql: str, operation: str = "query", **settings: object) -> str:
         """A finished query job's path."""
         answer = self.call("POST", "/jobs/query", {"operation": operation, "query": soql, **settings})
         assert answer.status == 200, answer.body
-        path = f"/jobs/query/{answer.json['id']}"
+        path = f"/jobs/query/{answer.json()['id']}"
         assert self.wait(path)["state"] == "JobComplete"
         return path
 
-    def records(self, soql: str) -> list[dict[str, object]]:
+    def records(self, soql: str) -> list[dict[str, Any]]:
         """What a plain query finds."""
-        state = self.server.state
-        from local.salesforce.context import Context
-        from local.salesforce.soql.executor import Executor, Locators
-
-        return Executor(state.store, Locators()).query(soql, Context(user_id=""), API).records
+        answer = self.org.get("query", params={"q": soql})
+        assert answer.status == 200, answer.body
+        return list(answer.json()["records"])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from local.salesforce.bulk import ingest
 from local.salesforce.bulk.csvfile import MAX_FIELD
 from local.salesforce.bulk.endpoints import MAX_UPLOAD
-from tests.unit.salesforce_sim.bulk.conftest import API, BulkOrg
+from tests.unit.salesforce_sim.bulk.conftest import BulkOrg, error_of
 
 STATUS_KEYS = [
     "id", "operation", "object", "createdById", "createdDate", "systemModstamp", "state", "externalIdFieldName", "concurrencyMode",
@@ -22,16 +22,16 @@ SHORT_KEYS = STATUS_KEYS[:11]
 def test_a_job_runs_through_its_states_with_salesforces_keys(org: BulkOrg) -> None:
     created = org.call("POST", "/jobs/ingest", {"object": "product2", "operation": "upsert", "externalIdFieldName": "oms_id__c"})
     assert created.status == 200
-    job = created.json
+    job = created.json()
     assert list(job) == [*SHORT_KEYS, "contentUrl", "lineEnding", "columnDelimiter"]
     assert (job["object"], job["externalIdFieldName"], job["state"], job["apiVersion"]) == ("Product2", "OMS_Id__c", "Open", 67.0)
     assert job["contentUrl"] == f"services/data/v67.0/jobs/ingest/{job['id']}/batches"
     path = f"/jobs/ingest/{job['id']}"
-    assert org.call("GET", path).json["state"] == "Open"
+    assert org.call("GET", path).json()["state"] == "Open"
     org.upload(path, "OMS_Id__c,Name\nx,X\n")
     closed = org.close_job(path)
-    assert list(closed.json) == SHORT_KEYS
-    assert closed.json["state"] == "UploadComplete"
+    assert list(closed.json()) == SHORT_KEYS
+    assert closed.json()["state"] == "UploadComplete"
     done = org.wait(path)
     assert list(done) == STATUS_KEYS
     assert (done["state"], done["jobType"], done["numberRecordsProcessed"], done["numberRecordsFailed"]) == (
@@ -78,7 +78,7 @@ def test_lookups_by_external_id_of_the_parent(org: BulkOrg) -> None:
     org.ingest("OMS_Id__c,Name\nnew,New\n")
     path, _ = org.ingest("OMS_Id__c,Name,Replaced_By__r.OMS_Id__c\nold,Old,new\nlost,Lost,nowhere\n")
     (row,) = org.records("SELECT Replaced_By__r.Name FROM Product2 WHERE OMS_Id__c = 'old'")
-    assert row["Replaced_By__r"]["Name"] == "New"  # type: ignore[index]
+    assert row["Replaced_By__r"]["Name"] == "New"
     (failed,) = org.results(path, "failedResults")
     assert failed["sf__Error"].startswith("INVALID_FIELD:Foreign key external ID: nowhere not found for field OMS_Id__c in entity Product2")
 
@@ -88,7 +88,7 @@ def test_a_polymorphic_lookup_names_its_type(org: BulkOrg) -> None:
     _, job = org.ingest("Subject,Account:What.OMS_Id__c\nCall,acc\n", "insert", "Task")
     assert job["numberRecordsFailed"] == 0
     (row,) = org.records("SELECT What.Name, What.Type FROM Task")
-    assert row["What"]["Name"] == "Acme"  # type: ignore[index]
+    assert row["What"]["Name"] == "Acme"
 
 
 def test_insert_update_delete_and_hard_delete(org: BulkOrg) -> None:
@@ -162,7 +162,7 @@ def test_an_upload_beyond_the_limit_is_refused(org: BulkOrg, monkeypatch: pytest
     assert MAX_UPLOAD == 100 << 20
     monkeypatch.setattr("local.salesforce.bulk.endpoints.MAX_UPLOAD", 20)
     answer = org.call("PUT", f"{org.create()}/batches", b"OMS_Id__c,Name\nabcdefgh,A\n", "text/csv")
-    assert answer.error[:2] == (413, "REQUEST_ENTITY_TOO_LARGE")
+    assert error_of(answer)[:2] == (413, "REQUEST_ENTITY_TOO_LARGE")
 
 
 # Requests that are refused ------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_an_upload_beyond_the_limit_is_refused(org: BulkOrg, monkeypatch: pytest
     ],
 )
 def test_a_job_that_cannot_be_is_not_created(org: BulkOrg, wish: dict[str, object], code: str) -> None:
-    status, found, message = org.call("POST", "/jobs/ingest", wish).error
+    status, found, message = error_of(org.call("POST", "/jobs/ingest", wish))
     assert (status, found) == (400, code)
     assert message
 
@@ -192,45 +192,45 @@ def test_a_job_that_cannot_be_is_not_created(org: BulkOrg, wish: dict[str, objec
 def test_a_job_takes_one_upload_while_it_is_open(org: BulkOrg) -> None:
     path = org.create()
     org.upload(path, "OMS_Id__c,Name\na,A\n")
-    status, code, message = org.call("PUT", f"{path}/batches", b"x", "text/csv").error
+    status, code, message = error_of(org.call("PUT", f"{path}/batches", b"x", "text/csv"))
     assert (status, code) == (400, "INVALIDJOBSTATE")
     assert message.startswith("Found multiple contents for job")
     org.close_job(path)
     org.wait(path)
-    assert org.call("PUT", f"{path}/batches", b"x", "text/csv").error[1] == "INVALIDJOBSTATE"
-    assert org.close_job(path).error == (400, "INVALIDJOBSTATE", "Closing already Completed Job not allowed")
-    assert org.call("PATCH", path, {"state": "Aborted"}).error == (400, "INVALIDJOBSTATE", "Aborting already Completed Job not allowed")
-    assert org.call("PATCH", path, {"state": "Open"}).error[1] == "INVALIDJOBSTATE"
+    assert error_of(org.call("PUT", f"{path}/batches", b"x", "text/csv"))[1] == "INVALIDJOBSTATE"
+    assert error_of(org.close_job(path)) == (400, "INVALIDJOBSTATE", "Closing already Completed Job not allowed")
+    assert error_of(org.call("PATCH", path, {"state": "Aborted"})) == (400, "INVALIDJOBSTATE", "Aborting already Completed Job not allowed")
+    assert error_of(org.call("PATCH", path, {"state": "Open"}))[1] == "INVALIDJOBSTATE"
 
 
 def test_an_aborted_job_leaves_its_rows_unprocessed(org: BulkOrg) -> None:
     path = org.create()
     org.upload(path, "OMS_Id__c,Name\na,A\nb,B\n")
     answer = org.call("PATCH", path, {"state": "Aborted"})
-    assert (answer.status, answer.json["state"], list(answer.json)) == (200, "Aborted", SHORT_KEYS)
+    assert (answer.status, answer.json()["state"], list(answer.json())) == (200, "Aborted", SHORT_KEYS)
     assert [row["OMS_Id__c"] for row in org.results(path, "unprocessedrecords")] == ["a", "b"]
     assert org.results(path, "successfulResults") == []
     assert org.records("SELECT Id FROM Product2") == []
 
 
 def test_results_are_there_only_at_the_end(org: BulkOrg) -> None:
-    assert org.call("GET", f"{org.create()}/failedResults").error[:2] == (400, "INVALIDJOBSTATE")
+    assert error_of(org.call("GET", f"{org.create()}/failedResults"))[:2] == (400, "INVALIDJOBSTATE")
 
 
 def test_jobs_are_listed_newest_first_and_deleted_when_they_are_over(org: BulkOrg) -> None:
     first, second = org.create(), org.create()
-    assert org.call("DELETE", first).error[:2] == (400, "INVALIDJOBSTATE")
-    listed = org.call("GET", "/jobs/ingest").json
+    assert error_of(org.call("DELETE", first))[:2] == (400, "INVALIDJOBSTATE")
+    listed = org.call("GET", "/jobs/ingest").json()
     assert (listed["done"], listed["nextRecordsUrl"]) == (True, None)
-    assert [f"/jobs/ingest/{job['id']}" for job in listed["records"]] == [second, first]  # type: ignore[attr-defined]
+    assert [f"/jobs/ingest/{job['id']}" for job in listed["records"]] == [second, first]
     org.call("PATCH", first, {"state": "Aborted"})
     assert org.call("DELETE", first).status == 204
-    assert org.call("GET", first).error == (404, "NOT_FOUND", "The requested resource does not exist")
+    assert error_of(org.call("GET", first)) == (404, "NOT_FOUND", "The requested resource does not exist")
 
 
 def test_a_job_can_be_found_by_its_short_id_and_not_by_a_strange_one(org: BulkOrg) -> None:
     path = org.create()
-    assert org.call("GET", path[:-3]).json["id"] == path.rsplit("/", 1)[1]
+    assert org.call("GET", path[:-3]).json()["id"] == path.rsplit("/", 1)[1]
     assert org.call("GET", "/jobs/ingest/nothing").status == 404
 
 
@@ -242,8 +242,8 @@ def test_a_multipart_request_creates_a_job_with_its_data(org: BulkOrg) -> None:
         b'OMS_Id__c,Name\nm,"M\n1"\n\r\n--B--\r\n'
     )
     answer = org.call("POST", "/jobs/ingest", body, "multipart/form-data; boundary=B")
-    assert (answer.status, answer.json["state"]) == (200, "UploadComplete")
-    assert org.wait(f"/jobs/ingest/{answer.json['id']}")["numberRecordsProcessed"] == 1
+    assert (answer.status, answer.json()["state"]) == (200, "UploadComplete")
+    assert org.wait(f"/jobs/ingest/{answer.json()['id']}")["numberRecordsProcessed"] == 1
     assert org.records("SELECT Name FROM Product2 WHERE OMS_Id__c = 'm'")[0]["Name"] == "M\n1"
     for broken in (b"", b"--B--", b'--B\r\nContent-Disposition: form-data; name="job"\r\n\r\n[]\r\n--B--\r\n'):
         assert org.call("POST", "/jobs/ingest", broken, "multipart/form-data; boundary=B").status == 400
@@ -255,7 +255,7 @@ def test_a_multipart_request_creates_a_job_with_its_data(org: BulkOrg) -> None:
 def test_batches_beyond_the_daily_allocation_are_in_no_result(org: BulkOrg, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "BATCH", 10)
     monkeypatch.setattr(ingest, "CHUNK", 5)
-    org.server.state.limits.set("DailyBulkApiBatches", maximum=2)
+    org.state.limits.set("DailyBulkApiBatches", maximum=2)
     path, job = org.ingest("OMS_Id__c,Name\n" + "".join(f"{n},N\n" for n in range(35)))
     assert (job["state"], job["errorMessage"]) == ("Failed", "ExceededQuota : ApiBatchItems Limit exceeded.")
     assert job["numberRecordsProcessed"] == 20
@@ -264,7 +264,7 @@ def test_batches_beyond_the_daily_allocation_are_in_no_result(org: BulkOrg, monk
 
 
 def test_locked_rows_fail_alone(org: BulkOrg) -> None:
-    org.server.state.faults.add({"kind": "lock", "pattern": "Product2", "times": 1})
+    org.state.faults.add({"kind": "lock", "pattern": "Product2", "times": 1})
     path, job = org.ingest("OMS_Id__c,Name\na,A\nb,B\n")
     assert (job["state"], job["numberRecordsFailed"]) == ("JobComplete", 1)
     assert org.results(path, "failedResults")[0]["sf__Error"].startswith("UNABLE_TO_LOCK_ROW:")
@@ -296,10 +296,10 @@ def test_a_restart_resumes_a_job_with_no_row_lost_or_done_twice(tmp_path: Path, 
     path = org.create("insert")
     org.upload(path, "Name\n" + "".join(f"n{n:02d}\n" for n in range(45)))
     org.close_job(path)
-    thread = org.server.state.on_close  # the worker's thread ends by itself
+    thread = org.state.on_close  # the worker's thread ends by itself
     assert thread
     _until(lambda: chunks == 3)
-    assert org.call("GET", path).json["numberRecordsProcessed"] == 20
+    assert org.call("GET", path).json()["numberRecordsProcessed"] == 20
     org.close()
     again = BulkOrg(tmp_path)
     try:
@@ -324,7 +324,7 @@ def _until(true: object) -> None:
 def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     org = BulkOrg(tmp_path)
     path, _ = org.ingest("OMS_Id__c,Name\na,A\n")
-    with org.server.state.store.write() as tx:
+    with org.state.store.write() as tx:
         tx.connection.execute("UPDATE _bulk_jobs SET created_at = '2020-01-01T00:00:00.000Z'")
     org.close()
     again = BulkOrg(tmp_path)
@@ -336,6 +336,6 @@ def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_job_made_with_another_version_says_so(org: BulkOrg) -> None:
-    answer = org.call("POST", "/jobs/ingest", {"object": "Product2", "operation": "insert"}, api=API.replace("67", "60"))
-    assert answer.json["apiVersion"] == 60.0
-    assert str(answer.json["contentUrl"]).startswith("services/data/v60.0/")
+    answer = org.call("POST", "/jobs/ingest", {"object": "Product2", "operation": "insert"}, version="60.0")
+    assert answer.json()["apiVersion"] == 60.0
+    assert str(answer.json()["contentUrl"]).startswith("services/data/v60.0/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local.salesforce.bulk import query
-from tests.unit.salesforce_sim.bulk.conftest import API, BulkOrg
+from tests.unit.salesforce_sim.bulk.conftest import BulkOrg, error_of, rows_of
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def pages(org: BulkOrg, path: str, size: int) -> list[list[dict[str, str]]]:
     while locator != "null":
         answer = org.call("GET", f"{path}/results?maxRecords={size}" + (f"&locator={locator}" if locator else ""))
         assert answer.status == 200, answer.body
-        assert int(answer.headers["Sforce-NumberOfRecords"]) == len(answer.rows)
-        locator = answer.headers["Sforce-Locator"]
-        found.append(answer.rows)
+        assert int(answer.headers["sforce-numberofrecords"]) == len(rows_of(answer))
+        locator = answer.headers["sforce-locator"]
+        found.append(rows_of(answer))
     return found
 
 
@@ -41,15 +41,15 @@ def test_a_job_runs_through_its_states_with_salesforces_keys(org: BulkOrg) -> No
         "contentType",
         "apiVersion",
     ]
-    assert list(answer.json) == [*keys, "lineEnding", "columnDelimiter"]
-    assert (answer.json["state"], answer.json["object"]) == ("UploadComplete", "Product2")
-    path = f"/jobs/query/{answer.json['id']}"
+    assert list(answer.json()) == [*keys, "lineEnding", "columnDelimiter"]
+    assert (answer.json()["state"], answer.json()["object"]) == ("UploadComplete", "Product2")
+    path = f"/jobs/query/{answer.json()['id']}"
     done = org.wait(path)
     assert (done["state"], done["jobType"], done["numberRecordsProcessed"]) == ("JobComplete", "V2Query", 0)
     results = org.call("GET", f"{path}/results")
-    assert (results.body, results.headers["Sforce-Locator"], results.headers["Sforce-NumberOfRecords"]) == (b'"Id"\n', "null", "0")
-    assert results.headers["Content-Type"] == "text/csv"
-    assert org.call("GET", "/jobs/query").json["records"][0]["id"] == answer.json["id"]  # type: ignore[index]
+    assert (results.body, results.headers["sforce-locator"], results.headers["sforce-numberofrecords"]) == (b'"Id"\n', "null", "0")
+    assert results.headers["content-type"] == "text/csv"
+    assert org.call("GET", "/jobs/query").json()["records"][0]["id"] == answer.json()["id"]
 
 
 def test_results_are_quoted_and_in_the_querys_order(filled: BulkOrg) -> None:
@@ -96,7 +96,7 @@ def test_delimiter_and_line_ending_are_the_jobs(filled: BulkOrg) -> None:
     ],
 )
 def test_what_the_bulk_api_cannot_query_is_refused_at_once(org: BulkOrg, soql: str, code: str, text: str) -> None:
-    status, found, message = org.call("POST", "/jobs/query", {"operation": "query", "query": soql}).error
+    status, found, message = error_of(org.call("POST", "/jobs/query", {"operation": "query", "query": soql}))
     assert (status, found) == (400, code)
     assert text in message
 
@@ -109,25 +109,25 @@ def test_fields_standard_leaves_addresses_out(org: BulkOrg) -> None:
 
 
 def test_results_wait_for_the_jobs_end(org: BulkOrg) -> None:
-    state = org.server.state
+    state = org.state
     state.on_close[0]()  # the workers stop: the job stays where it is
     answer = org.call("POST", "/jobs/query", {"operation": "query", "query": "SELECT Id FROM Product2"})
-    path = f"/jobs/query/{answer.json['id']}"
+    path = f"/jobs/query/{answer.json()['id']}"
     message = (
         "can only download query results of successfully completed bulk job with status: JOB_COMPLETE. Current status: UPLOAD_COMPLETE"
     )
-    assert org.call("GET", f"{path}/results").error == (412, "JOB_NOT_COMPLETE", message)
+    assert error_of(org.call("GET", f"{path}/results")) == (412, "JOB_NOT_COMPLETE", message)
     aborted = org.call("PATCH", path, {"state": "Aborted"})
-    assert (aborted.status, aborted.json["state"]) == (200, "Aborted")
-    assert org.call("PATCH", path, {"state": "Aborted"}).error == (400, "INVALIDJOBSTATE", "Aborting already Aborted Job not allowed")
-    assert org.call("PATCH", path, {"state": "Open"}).error[1] == "INVALIDJOBSTATE"
+    assert (aborted.status, aborted.json()["state"]) == (200, "Aborted")
+    assert error_of(org.call("PATCH", path, {"state": "Aborted"})) == (400, "INVALIDJOBSTATE", "Aborting already Aborted Job not allowed")
+    assert error_of(org.call("PATCH", path, {"state": "Open"}))[1] == "INVALIDJOBSTATE"
     assert org.call("DELETE", path).status == 204
     assert org.call("GET", path).status == 404
 
 
 def test_results_are_read_with_the_jobs_version(filled: BulkOrg) -> None:
     path = filled.query("SELECT Id FROM Product2")
-    assert filled.call("GET", f"{path}/results", api=API.replace("67", "66")).status == 409
+    assert filled.call("GET", f"{path}/results", version="66.0").status == 409
 
 
 @pytest.mark.parametrize(
