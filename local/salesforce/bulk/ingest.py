@@ -98,7 +98,7 @@ class Ingest:
         if not self.files.upload.exists():
             raise BadCsv("InvalidBatch : Records not found")
         header = self._upload.header()
-        obj = self.store.org.object(self.job.object)
+        obj = self.store.org.object(self.job.object_name)
         assert obj is not None, "the object was checked when the job was created"
         check_header(self.store.org, obj, self.job, header, self.context)
         self.context.columns = tuple(header)
@@ -179,13 +179,13 @@ class Ingest:
         job, context = self.job, self.context
         match job.operation:
             case "insert":
-                return self.store.insert(job.object, records, context)
+                return self.store.insert(job.object_name, records, context)
             case "update":
-                return self.store.update(job.object, records, context)
+                return self.store.update(job.object_name, records, context)
             case "upsert":
-                return self.store.upsert(job.object, job.external_id or "Id", records, context)
+                return self.store.upsert(job.object_name, job.external_id or "Id", records, context)
         ids = [str(next((value for key, value in record.items() if key.lower() == "id" and value), "")) for record in records]
-        return self.store.delete(job.object, ids, context, hard=job.operation == "hardDelete")
+        return self.store.delete(job.object_name, ids, context, hard=job.operation == "hardDelete")
 
     def _sorted(self, rows: Sequence[Row], results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]:
         """Rows with their outcomes, each kind in an order that promises nothing."""

@@ -54,12 +54,12 @@ class Progress:
 
 @dataclass(slots=True)
 class Job:
-    """One job. `kind` is ingest or query; times are stored moments; `query` is a query job's SOQL, `object` its object."""
+    """One job. `kind` is ingest or query; times are stored moments; `query` is a query job's SOQL, `object_name` its object."""
 
     id: str
     kind: str
     operation: str
-    object: str
+    object_name: str
     user_id: str
     created: str
     modified: str
@@ -81,7 +81,7 @@ class Job:
         answer: dict[str, object] = {
             "id": self.id,
             "operation": self.operation,
-            "object": self.object,
+            "object": self.object_name,
             "createdById": self.user_id,
             "createdDate": moment(self.created),
             "systemModstamp": moment(self.modified),

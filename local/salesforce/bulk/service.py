@@ -95,7 +95,7 @@ class BulkService:
             run = Ingest(self.state.store, self.jobs, job, files, context, self._take_batch, self._stop.is_set)
             run.note = lambda records: self.state.calls.note("bulk_ingest", records)
             if self.state.faults:
-                run.locked = lambda: self.state.faults.locked(job.object)
+                run.locked = lambda: self.state.faults.locked(job.object_name)
             run.run()
             return
 

@@ -25,7 +25,7 @@ class Cell:
     index: int
     field: FieldType
     show: str = ""  # "", LABEL or FORMAT
-    object: str = ""
+    object_name: str = ""
 
     def value(self, row: SqlRow, root: str, record_id: str) -> object:
         stored = row[self.index]
@@ -34,7 +34,7 @@ class Cell:
         if self.show == "FORMAT":
             return formatted(self.field, stored)
         if self.field.kind is Kind.BASE64:
-            return None if stored is None else f"{root}/sobjects/{self.object}/{record_id}/{self.field.name}"
+            return None if stored is None else f"{root}/sobjects/{self.object_name}/{record_id}/{self.field.name}"
         return rest_value(self.field, stored)
 
 
