@@ -39,9 +39,10 @@ def main(database_url: str | None, port: int, home: Path | None, dispatcher: boo
             delivery=DeliveryFile(home / "oms-delivery.json"),
             dispatch=dispatcher,
         )
+        app = create_app(settings)
         listener = socket.create_server(("127.0.0.1", port))
         click.echo(f"OMS: http://127.0.0.1:{listener.getsockname()[1]} (OpenAPI page: /docs)")
-        config = uvicorn.Config(create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=5)
         uvicorn.Server(config).run(sockets=[listener])
     except (OmsyncError, OSError) as fault:
         raise click.ClickException(str(fault)) from fault

@@ -165,9 +165,12 @@ def test_the_command_serves_until_it_is_stopped(empty_database: str, tmp_path: P
     command = [sys.executable, "-m", "local.oms", "--database-url", empty_database, "--home", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers/omsync"), str(ROOT)])}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[1]
-        assert eventually(lambda: httpx.get(f"{url}/healthz").status_code == 200)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=15) in (0, -signal.SIGTERM)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[1]
+            assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
     assert (tmp_path / "oms-clients.json").stat().st_mode & 0o077 == 0
