@@ -266,7 +266,8 @@ def request_of(scope: Scope) -> Request:
         method = query["_HttpMethod"].upper()
     return Request(
         method=method,
-        path=raw_path.partition(b"?")[0].decode("latin-1"),
+        # A doubled slash is 404 but right after the host, where `sf` puts one when the instance URL ends in a slash.
+        path="/" + raw_path.partition(b"?")[0].decode("latin-1").lstrip("/"),
         query=query,
         headers=headers,
         base=f"{scope['scheme']}://{headers.get('host', 'localhost')}",

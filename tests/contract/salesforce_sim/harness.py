@@ -150,6 +150,7 @@ def evidence_org() -> Org:
     _lend(org, "UpsertTable__c", FieldType("ExtId__c", "Ext Id", Kind.TEXT, 36, external_id=True, custom=True))
     _lend(org, "random__c", *(FieldType(f"RANDOM_{n}__c", f"RANDOM {n}", Kind.TEXT, 255, custom=True) for n in (1, 2)))
     _lend(org, "Account", *(FieldType(n, n, Kind.TEXT, 36, external_id=True, custom=True) for n in ("customExtIdField__c", "External__c")))
+    _lend(org, "Opportunity", FieldType("external_id__c", "External Id", Kind.TEXT, 36, external_id=True, custom=True))
     unique = FieldType("B2C_Customer_ID__c", "B2C Customer ID", Kind.TEXT, 36, unique=True, external_id=True, custom=True)
     _lend(org, "Contact", unique)
     if CASES.is_dir():

@@ -11,24 +11,11 @@ import pytest
 from salesforce_sim_harness import Case, Comparison, case, of_endpoint, put
 
 from local.salesforce.bulk.jobs import Job, JobTable, State
-from local.salesforce.schema import FieldType, Kind
 from local.salesforce.testing import Answer, TestOrg
 
 DEADLINE_SECONDS = 30
 CSV = {"Content-Type": "text/csv"}
 OPPORTUNITY = {"Name": "x", "StageName": "Prospecting", "CloseDate": "2026-01-01"}
-
-
-@pytest.fixture
-def org(org: TestOrg) -> TestOrg:
-    """Opportunity has the recordings' external id."""
-    state = org.server.state
-    obj = state.org.objects["Opportunity"]
-    obj.fields["external_id__c"] = FieldType("external_id__c", "External Id", Kind.TEXT, 36, external_id=True, custom=True)
-    obj.seal()
-    with state.store.write() as tx:
-        tx.connection.execute('ALTER TABLE "Opportunity" ADD COLUMN "external_id__c" TEXT COLLATE NOCASE')
-    return org
 
 
 def version_of(one: Case) -> str:
