@@ -200,9 +200,9 @@ def model(mappings: Mappings) -> OrgModel:
                 uses.setdefault((field.metadata_object, field.metadata_name), []).append(Use(table, target, field))
     objects: dict[str, OrgObject] = {}
     for name in sorted(tables):
-        fields = {field: OrgField(name, field, tuple(found)) for (owner, field), found in uses.items() if owner == name}
-        for field in fields.values():
-            _agree(field)
+        fields = {called: OrgField(name, called, tuple(found)) for (owner, called), found in uses.items() if owner == name}
+        for created in fields.values():
+            _agree(created)
         objects[name] = OrgObject(name, tuple(tables[name]), fields)
     return OrgModel(mappings, objects)
 

@@ -97,7 +97,7 @@ _STANDARD_READ_ONLY = frozenset({"OrderNumber", "TotalAmount", "CaseNumber", "Cr
 def _related(related: RelatedList) -> Node:
     return {
         "fields": list(related.columns),
-        "relatedList": related.list,
+        "relatedList": related.list_id,
         "sortField": related.sort,
         "sortOrder": "Desc" if related.sort else None,
     }
@@ -162,7 +162,7 @@ def _tab_body(org: OrgModel, look: Presentation, tab: PageTab, number: int) -> I
 
 def related_list_name(org: OrgModel, look: Presentation, name: str) -> str:
     """`Prescription__c.Patient__c` -> `Prescriptions__r`; a standard list has its own name. It must stand on a layout of the object."""
-    listed = {related.list: related for design in look.layouts for related in design.related}
+    listed = {related.list_id: related for design in look.layouts for related in design.related}
     if name not in listed:
         raise Permanent(
             f"{look.object}.yaml: the page shows {name}, which no layout lists; add it under related", code="salesforce.presentation"

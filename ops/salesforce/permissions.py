@@ -20,7 +20,6 @@ _NO_OBJECT_PERMISSIONS = frozenset({"User", "OrderItem", "PricebookEntry", "Emai
 _ALSO_READ = {"Order": ("TotalAmount",)}
 #: Fields of the Cases omsync opens; they stand in force-app and are not the mapping's.
 INTEGRATION_CASE = ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c")
-_COMPUTED = frozenset(f"{name}.{field}" for name, fields in _ALSO_READ.items() for field in fields)
 _SYNC = ("Sync_Save__c", "Sync_Seen__c", "Sync_Write__c", "Sync_Stamps__c")
 
 
@@ -106,10 +105,12 @@ def _objects(org: OrgModel, role: Role) -> Iterator[Node]:
     if role.principal:
         # The subscriber reads the hints as this user; publishing them is the triggers' and needs no permission.
         yield _object_permission("Record_Changed__e", "read", role)
+        # Without it a callout finds no credential, whatever principal the user has been granted.
+        yield _object_permission("UserExternalCredential", "read", role)
 
 
 def _object_permission(name: str, access: Access, role: Role) -> Node:
-    everything = role.machine and not name.endswith("__e")
+    everything = role.machine and name not in ("Record_Changed__e", "UserExternalCredential")
     return {
         "allowCreate": access in ("create", "create_edit"),
         "allowDelete": everything,
@@ -125,30 +126,23 @@ def _fields(org: OrgModel, role: Role) -> Iterator[Node]:
     """Every field that can be secured, once; a Person Account's own fields are the Contact's."""
     granted: dict[str, bool] = {}
     for name, obj in org.objects.items():
-        for field in [*obj.fields.values(), *_by_hand(name)]:
-            permission = field.securable() if isinstance(field, OrgField) else field
-            if permission is None or not _sees(role, name, field):
-                continue
-            editable = (role.machine and field not in _COMPUTED) or (isinstance(field, OrgField) and _edits(role, field))
-            granted[permission] = granted.get(permission, False) or editable
+        for field in obj.fields.values():
+            permission = field.securable()
+            if permission is not None and _sees(role, field):
+                granted[permission] = granted.get(permission, False) or role.machine or _edits(role, field)
+        if _access(role, name) != "none":
+            granted |= {f"{name}.{field}": False for field in _ALSO_READ.get(name, ())}
+            granted |= {f"{name}.{field}": role.machine for field in (INTEGRATION_CASE if name == "Case" else ())}
     for permission in sorted(granted):
         yield {"editable": granted[permission], "field": permission, "readable": True}
 
 
-def _by_hand(object_name: str) -> tuple[str, ...]:
-    """Fields that are not the mapping's: a Case that omsync opens says what it is about."""
-    names = [*_ALSO_READ.get(object_name, ()), *(INTEGRATION_CASE if object_name == "Case" else ())]
-    return tuple(f"{object_name}.{name}" for name in names)
-
-
-def _sees(role: Role, object_name: str, field: OrgField | str) -> bool:
+def _sees(role: Role, field: OrgField) -> bool:
     if role.machine:
         return True
-    if isinstance(field, OrgField) and field.name in _SYNC:
+    if field.name in _SYNC:
         return False
-    if isinstance(field, OrgField):
-        return any(_access(role, use.field.object) != "none" or use.field.object in ("EmailMessage", "User") for use in field.uses)
-    return _access(role, object_name) != "none"
+    return any(_access(role, use.field.object) != "none" or use.field.object in ("EmailMessage", "User") for use in field.uses)
 
 
 def _edits(role: Role, field: OrgField) -> bool:
@@ -170,7 +164,8 @@ def _record_types(org: OrgModel, role: Role) -> Iterator[Node]:
             continue
         kinds = {*presentation(name).record_types, *(kind for _, target in obj.tables for kind in target.record_types)}
         names |= {f"{'PersonAccount' if name == 'Account' and kind in person else name}.{kind}" for kind in kinds}
-    yield from ({"recordType": name, "visible": True} for name in sorted(names))
+    for name in sorted(names):
+        yield {"recordType": name, "visible": True}
 
 
 def _tabs(org: OrgModel, role: Role) -> Iterator[Node]:

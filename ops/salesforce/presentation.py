@@ -44,8 +44,8 @@ class Section(Strict):
 class RelatedList(Strict):
     """A related list: `Child__c.Lookup__c` (its name on the parent is derived) or a standard list with its name for record pages."""
 
-    list: str
-    columns: list[str]
+    list_id: str = Field(alias="list")
+    columns: list[str] = Field(default_factory=list)
     name: str | None = None  # relatedListApiName of a standard list
     sort: str | None = None
 

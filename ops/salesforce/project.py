@@ -6,7 +6,7 @@ names what differs. Nothing outside that folder is ever touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from omsync.mapping import load_mappings
@@ -19,7 +19,10 @@ from ops.salesforce.permissions import ROLES, permission_set
 from ops.salesforce.presentation import Presentation, presentation, presentations
 from ops.salesforce.records import record_types, standard_value_sets, support_process, sync_fields
 from ops.salesforce.rules import rules
+from ops.salesforce.xml import Node
 from ops.salesforce.xml import render as xml
+
+type File = tuple[str, str, Mapping[str, Node]]  # path, root element, body
 
 ROOT = Path(__file__).resolve().parents[2] / "salesforce"
 GENERATED = ROOT / "generated"
@@ -33,7 +36,7 @@ def render(mappings: Mappings | None = None) -> dict[Path, str]:
     org = model(mappings or load_mappings())
     files: dict[Path, str] = {}
     for path, root, body in _files(org):
-        files[_BASE / path] = xml(root, body)  # type: ignore[arg-type]
+        files[_BASE / path] = xml(root, body)
     return files
 
 
@@ -71,8 +74,7 @@ def _there() -> list[Path]:
     return sorted(path for path in GENERATED.rglob("*") if path.is_file()) if GENERATED.is_dir() else []
 
 
-def _files(org: OrgModel) -> Iterator[tuple[str, str, object]]:
-    """(path, root element, body)."""
+def _files(org: OrgModel) -> Iterator[File]:
     for name, obj in org.objects.items():
         look = presentation(name)
         yield from _object(org, obj, look)
@@ -90,7 +92,7 @@ def _files(org: OrgModel) -> Iterator[tuple[str, str, object]]:
         yield f"profiles/{profile}.profile-meta.xml", "Profile", {"layoutAssignments": assignments}
 
 
-def _object(org: OrgModel, obj: OrgObject, look: Presentation) -> Iterator[tuple[str, str, object]]:
+def _object(org: OrgModel, obj: OrgObject, look: Presentation) -> Iterator[File]:
     at = f"objects/{obj.name}"
     if obj.custom:
         yield f"{at}/{obj.name}.object-meta.xml", "CustomObject", custom_object(obj)
@@ -104,7 +106,7 @@ def _object(org: OrgModel, obj: OrgObject, look: Presentation) -> Iterator[tuple
         yield f"objects/{folder}/recordTypes/{name}.recordType-meta.xml", "RecordType", body
 
 
-def _looks(org: OrgModel, obj: OrgObject, look: Presentation) -> Iterator[tuple[str, str, object]]:
+def _looks(org: OrgModel, obj: OrgObject, look: Presentation) -> Iterator[File]:
     at = f"objects/{obj.name}"
     for design in look.compact_layouts:
         folder = "objects/PersonAccount" if any(kind.startswith("PersonAccount.") for kind in design.record_types) else at
@@ -132,11 +134,13 @@ def layout_file(object_name: str, kinds: list[str], name: str) -> str:
     return f"{'PersonAccount' if person else object_name}-{name}"
 
 
-def _assignments(org: OrgModel) -> Iterator[dict[str, str | None]]:
+def _assignments(org: OrgModel) -> Iterator[dict[str, str]]:
     """Layouts of standard objects; a custom object's own layout is everybody's already."""
     for name, look in sorted(presentations().items()):
         if name.endswith("__c") or name not in org.objects:
             continue
         for design in look.layouts:
-            for kind in design.record_types or [None]:
-                yield {"layout": layout_file(name, design.record_types, design.name), "recordType": kind}
+            file = layout_file(name, design.record_types, design.name)
+            yield from ({"layout": file, "recordType": kind} for kind in design.record_types)
+            if not design.record_types:
+                yield {"layout": file}

@@ -7,8 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
+from lxml import etree
+
 from ops.salesforce import apex, xsd
 from ops.salesforce.project import GENERATED, ROOT
+from ops.salesforce.xml import NAMESPACE
 
 
 def test_every_metadata_file_is_valid_by_salesforces_schema(metadata_files: list[Path]) -> None:
@@ -75,6 +78,24 @@ def test_no_secret_and_no_real_address_is_committed(metadata_files: list[Path]) 
         assert not re.search(r"<(consumerKey|consumerSecret|certificate|oauthToken|password)>", text), path.name
         for host in re.findall(r"https?://([^/<\"\s]+)", text):
             assert host in {"soap.sforce.com", "www.w3.org"} or host.endswith(".example.com"), f"{path.name}: {host}"
+
+
+def test_names_labels_and_texts_fit_where_salesforce_keeps_them(metadata_files: list[Path]) -> None:
+    """Lengths that the schema does not tell and a deployment refuses."""
+    labelled = {"CustomField", "CustomMetadata", "CustomObject", "CompactLayout", "ListView", "RecordType"}
+    loose = {"Layout", "Profile", "CustomMetadata"}  # named after other things
+    for path in metadata_files:
+        root = etree.parse(path).getroot()
+        kind, name = etree.QName(root).localname, path.name.removesuffix("-meta.xml").rpartition(".")[0]
+        texts = {
+            element: root.findtext(f"{{{NAMESPACE}}}{element}") or ""
+            for element in ("label", "description", "inlineHelpText", "errorMessage")
+        }
+        assert kind in loose or len(name) <= 40, path.name
+        assert kind not in labelled or len(texts["label"]) <= 40, path.name
+        assert len(texts["description"]) <= (1000 if kind in ("CustomField", "CustomObject") else 255), path.name
+        assert len(texts["inlineHelpText"]) <= 510, path.name
+        assert len(texts["errorMessage"]) <= 255, path.name
 
 
 def test_what_differs_from_org_to_org_is_replaced_when_deployed() -> None:
