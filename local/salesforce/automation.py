@@ -57,7 +57,7 @@ class SharedRecords:
                 tell_case_times(record, before, closed, now)
             if not self.is_shared(record) or self.is_roll_up(record, before):
                 continue
-            saves = int((before and before[SAVE]) or 0) + 1  # type: ignore[arg-type]
+            saves = int((before and before[SAVE]) or 0) + 1
             record[SAVE] = float(saves)
             record[STAMPS] = self.stamps(record, before, saves, now, by_person=by_person)
 

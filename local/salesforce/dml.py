@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from local.salesforce import dml_delete, merge
 from local.salesforce.automation import SharedRecords, shared_records
 from local.salesforce.context import Context
+from local.salesforce.dml_behaviour import Behaviour
 from local.salesforce.dml_person import redirect_person_contacts
 from local.salesforce.dml_plan import ID_IN_INSERT, Plan, Shape
 from local.salesforce.dml_save import Batch, Item, alive, key_of
-from local.salesforce.dml_standard import BEHAVIOURS, Behaviour
+from local.salesforce.dml_standard import BEHAVIOURS
 from local.salesforce.dml_types import DELETED, ROLLED_BACK, Error, Json, Record, Result, Row, Stored, malformed_id
 from local.salesforce.ids import MalformedId, normalise
 from local.salesforce.schema import FieldType, ObjectType
@@ -179,7 +180,7 @@ class Engine:
                         raise _Undo
             except _Undo:
                 if context.all_or_none:
-                    return [r if r and not r.success else Result.failed(ROLLED_BACK, created=r and r.created) for r in trial]
+                    return [r if r and not r.success else Result.failed(ROLLED_BACK, created=r.created if r else None) for r in trial]
                 for index, result in enumerate(trial):
                     if result is not None and result.late:
                         result.late = False

@@ -18,7 +18,7 @@ class RuleFrame:
         self.custom_permissions = context.permissions.custom
         self.now = tx.now
         self._parents: dict[str, Row | None] = {}
-        self._record_types = {
+        self._record_types: dict[str, dict[str, Value]] = {
             r.id: {"Id": r.id, "DeveloperName": r.developer_name, "Name": r.label, "SobjectType": r.object, "IsActive": int(r.active)}
             for r in obj.record_types.values()
         }

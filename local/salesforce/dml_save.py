@@ -186,7 +186,7 @@ class Batch:
             if item.old is None:
                 for column, default in self.plan.defaults:
                     if column not in item.shape.columns:
-                        row[column] = default(row, row, True, self.frame)  # type: ignore[assignment]
+                        row[column] = default(row, row, True, self.frame)
         return alive(items) if failed else items
 
     def _all_refusals(self, item: Item) -> None:
@@ -231,7 +231,16 @@ class Batch:
                 item.errors.append(Error("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", ()))
             elif known[value]:
                 item.errors.append(DELETED)
+        self._owners([(item, value) for item, f, value in uses if f.name == "OwnerId" and value in known])
         return alive(items)
+
+    def _owners(self, uses: list[tuple[Item, str]]) -> None:
+        """An inactive user can't be given records."""
+        users = self.tx.rows("User", {owner for _, owner in uses}) if uses else {}
+        for item, owner in uses:
+            if owner in users and not users[owner]["IsActive"]:
+                message = f"operation performed with inactive user [{owner[:15]}] as owner of {self.object.label.lower()}"
+                item.errors.append(Error("INACTIVE_OWNER_OR_USER", message, ()))
 
     def _record_type(self, item: Item, value: str) -> None:
         record_type = self.object.record_type_by_id(value)

@@ -152,7 +152,9 @@ def roll_up(engine: Engine, tx: Transaction, order_ids: set[str], context: Conte
     sums = dict.fromkeys(orders, 0.0)
     for order_id, row_total in _totals(tx, orders):
         sums[order_id] = round(row_total, 2)
-    changes = {order_id: {"TotalAmount": total} for order_id, total in sums.items() if orders[order_id]["TotalAmount"] != total}
+    changes: dict[str, Row] = {
+        order_id: {"TotalAmount": total} for order_id, total in sums.items() if orders[order_id]["TotalAmount"] != total
+    }
     return engine.save_computed("Order", {i: orders[i] for i in changes}, changes, context, tx)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from local.salesforce.dml_types import Row, Stored
 from local.salesforce.schema import FieldType, Kind, ObjectType, Org
@@ -95,7 +95,8 @@ def compile_formula(formula: str, obj: ObjectType, org: Org) -> Formula:
     part = parser.expression(0)
     parser.expect("end")
     source = f"lambda n, o, isnew, frame: {part.source}"
-    return eval(source, dict(_RUNTIME))  # our own generated source, without builtins
+    compiled: Formula = eval(source, dict(_RUNTIME))  # our own generated source, without builtins
+    return compiled
 
 
 class _Parser:
@@ -353,7 +354,7 @@ def _null_safe(function: Callable[[float, float], float], a: float | None, b: fl
     return None if a is None or b is None else function(a, b)
 
 
-def _ordered(compare: Callable[[Stored, Stored], bool], a: Stored, b: Stored) -> bool:
+def _ordered(compare: Callable[[Any, Any], bool], a: Stored, b: Stored) -> bool:
     return a is not None and b is not None and compare(a, b)
 
 

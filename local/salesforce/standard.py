@@ -92,15 +92,16 @@ def id_field(label: str) -> FieldType:
 
 def system_fields() -> Iterator[FieldType]:
     """Set by Salesforce on every record."""
-    fixed = {"createable": False, "updateable": False, "nillable": False, "permissionable": False}
-    yield FieldType("IsDeleted", "Deleted", Kind.CHECKBOX, default=False, **fixed)
-    yield FieldType("CreatedDate", "Created Date", Kind.DATETIME, **fixed)
-    yield FieldType("CreatedById", "Created By ID", Kind.LOOKUP, 18, references=("User",), relationship="CreatedBy", **fixed)
-    yield FieldType("LastModifiedDate", "Last Modified Date", Kind.DATETIME, **fixed)
-    yield FieldType(
-        "LastModifiedById", "Last Modified By ID", Kind.LOOKUP, 18, references=("User",), relationship="LastModifiedBy", **fixed
-    )
-    yield FieldType("SystemModstamp", "System Modstamp", Kind.DATETIME, **fixed)
+    yield _system(FieldType("IsDeleted", "Deleted", Kind.CHECKBOX, default=False))
+    for verb, words in (("Created", "Created"), ("LastModified", "Last Modified")):
+        yield _system(FieldType(f"{verb}Date", f"{words} Date", Kind.DATETIME))
+        yield _system(FieldType(f"{verb}ById", f"{words} By ID", Kind.LOOKUP, 18, references=("User",), relationship=f"{verb}By"))
+    yield _system(FieldType("SystemModstamp", "System Modstamp", Kind.DATETIME))
+
+
+def _system(f: FieldType) -> FieldType:
+    f.createable = f.updateable = f.nillable = f.permissionable = False
+    return f
 
 
 def owner_field(*owners: str) -> FieldType:

@@ -370,3 +370,10 @@ def test_streams_commit_chunk_by_chunk_and_keep_order(store: Store, people: Peop
     assert store.count("Consent__c") == 2499
     again = [r for chunk in store.dml.upsert_many("Consent__c", "OMS_Id__c", records(), people.admin) for r in chunk]  # type: ignore[arg-type]
     assert sum(r.success and not r.created for r in again) == 2499
+
+
+def test_an_inactive_user_owns_nothing_new(store: Store, people: People) -> None:
+    store.update("User", [{"Id": people.load.user_id, "IsActive": False}], people.admin)
+    error = only_error(store.insert("Shipment__c", [{"OwnerId": people.load.user_id}], people.admin)[0])
+    assert error.status_code == "INACTIVE_OWNER_OR_USER"
+    assert store.insert("Shipment__c", [{"OwnerId": people.coordinator.user_id}], people.admin)[0].success
