@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from .auth import Clients
 from .delivery import DeliveryFile
 
 
+def _leave(_: int, __: object) -> None:
+    raise SystemExit(0)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--database-url", envvar="OMS_DATABASE_URL", default=None, help="Any PostgreSQL 14 or later; embedded one if left out.")
 @click.option("--port", type=int, default=0, help="TCP port on 127.0.0.1; a free one if left out.")
@@ -30,6 +35,8 @@ def main(database_url: str | None, port: int, home: Path | None, dispatcher: boo
     """The reference OMS."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it is done: leave by way of `finally`
+        signal.signal(number, _leave)
     home = home or Path(os.environ.get("OMSYNC_HOME", ".local"))
     own = home / "postgres" if database_url is None else None
     try:

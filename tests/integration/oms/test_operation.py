@@ -161,16 +161,22 @@ def test_unreadable_clients_are_one_clear_error(tmp_path: Path) -> None:
         Clients.load(path)
 
 
-def test_the_command_serves_until_it_is_stopped(empty_database: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local.oms", "--database-url", empty_database, "--home", str(tmp_path)]
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_brings_its_own_database_and_leaves_nothing_running(tmp_path: Path, stop: signal.Signals) -> None:
+    command = [sys.executable, "-m", "local.oms", "--home", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers/omsync"), str(ROOT)])}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    environment.pop("OMS_DATABASE_URL", None)
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
+            assert process.stdout is not None and process.stderr is not None
             url = process.stdout.readline().split()[1]
             assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+            process.send_signal(stop)
+            assert process.wait(timeout=30) == 0
+            assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
+            running = (tmp_path / "postgres" / "postmaster.pid").exists()
+            database.stop(tmp_path / "postgres")
+    assert not running
     assert (tmp_path / "oms-clients.json").stat().st_mode & 0o077 == 0
