@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rules import COMMAND, TABLES, SimRegistry, SimRules, Table
-from world import PARTS, Record, Row, Typed, World
-
-from omsync.mapping.model import Json
-from omsync.sync.records import RecordKey, RecordRef, SalesforceRef
+from omsync.sync.records import OmsRow, RecordKey, RecordRef, SalesforceRef
+from rules import COMMAND, TABLES, SimRegistry, Table, fields_of
+from world import PARTS, Record, Row, World
 
 
 class Oracle:
@@ -47,13 +45,8 @@ class Oracle:
             else:
                 yield from self._agree(key, row, live[0], table)
         for identity, count in self.world.inserted.items():
-            if count > 1 + sum(1 for _ in self._purged(identity)):
+            if count > 1 + self.world.purged.get(identity, 0):
                 yield f"inserted {count} times: messages/{identity}"
-
-    def _purged(self, identity: str) -> Iterator[None]:
-        item = self.world.items.get(RecordKey("messages", identity))
-        if item is not None and item.object is not None:
-            yield from [None] * 9 if any("purged" in line for line in self.world.trace or ["purged"]) else []
 
     def _may_be_absent(self, key: RecordKey, row: Row, table: Table) -> bool:
         if key.id in self.merged:
@@ -65,7 +58,7 @@ class Oracle:
         assert rules is not None
         if table.owner == "salesforce" and row.deleted:
             yield f"deleted in the OMS, lives in Salesforce: {key}"
-        oms = rules.row_values(self._with_winners(rules, row), table.object)
+        oms = rules.row_values(self._with_winners(row), table.object)
         salesforce = rules.record_values(world.as_record(record))
         for unit in table.units.values():
             if (unit.insert_only and record.write is None) or oms[unit.name] == salesforce[unit.name]:
@@ -77,7 +70,7 @@ class Oracle:
         if record.fields.get(COMMAND.field):
             yield f"command not cleared: {key}"
 
-    def _with_winners(self, rules: SimRules, row: Row):  # noqa: ANN202
+    def _with_winners(self, row: Row) -> OmsRow:
         seen = self.world.as_row(row)
         patient = row.values.get("patient")
         for _ in range(10):
@@ -112,10 +105,11 @@ class Oracle:
     def _story(self, key: RecordKey, unit: str, table: Table, numbers: list[int]) -> Iterator[str]:
         edits, rules = self.world.edits, table.units[unit]
         row, record = self.world.rows[key], self.world.live(key)
-        ends = [self._number(row.values.get(unit))]
+        ends = [row.values.get(unit)]
         if record is not None:
-            ends.append(self._number(record.fields.get(self.registry.shared(key.table)._fields[unit][0])))  # type: ignore[union-attr]
-        covered = {number for end in ends for number in self._covered(end)}
+            ends.append(record.fields.get(fields_of(table, unit)[0]))
+        covered = set().union(*map(self.world.covered, ends))
+        said = {value["line"] if isinstance(value, dict) else value for value in ends} - {None}
         texts = {edits[number].text for number in covered}
         was_locked = unit in {name for locks in table.locks.values() for name in locks} and row.values.get("status") != "active"
         beneath = {edits[number].over for number in numbers}  # their authors gave them up themselves
@@ -128,7 +122,7 @@ class Oracle:
                 yield f"edit lost: {key} {unit} {edit}"
             elif rules.policy in ("oms", "salesforce") and edit.side == rules.policy:
                 yield f"policy's winner lost: {key} {unit} {edit}"
-            elif rules.policy == "revoked_wins" and edit.text == "no" and "no" not in {edits[e].text for e in ends if e is not None}:
+            elif rules.policy == "revoked_wins" and edit.text == "no" and "no" not in said:
                 if not any(edits[n].text == "no" and edits[n].at > edit.at for n in covered):
                     yield f"revocation lost: {key} {unit} {edit}"
             elif not any(entry.record == key and entry.unit == unit for entry in self.world.log.values()):
@@ -136,29 +130,14 @@ class Oracle:
                 same = any(rival.text == edit.text for rival in rivals)
                 if not held and not same:
                     yield f"loser not logged: {key} {unit} {edit}"
-        agreed = len({edits[end].text for end in ends if end is not None}) == 1
-        if rules.policy == "latest" and agreed and not was_locked:
+        if rules.policy == "latest" and len(said) == 1 and not was_locked:
             alive = [edits[n] for n in numbers if not edits[n].lost]
             last = max(alive, key=lambda edit: edit.at, default=None)
-            if last is not None and last.text.rstrip("!") not in {edits[end].text.rstrip("!") for end in ends if end is not None}:
+            if last is not None and last.text.rstrip("!") not in {str(text).rstrip("!") for text in said}:
                 yield f"older edit won: {key} {unit} {last}"
 
-    @staticmethod
-    def _number(value: Json) -> int | None:
-        if isinstance(value, dict):
-            value = value["line"]
-        return value.edit if isinstance(value, Typed) else None
-
-    def _covered(self, number: int | None) -> set[int]:
-        """The edit and all it was made on top of."""
-        found: set[int] = set()
-        while number is not None:
-            found.add(number)
-            number = self.world.edits[number].over
-        return found
-
     def _related(self, one: int, other: int) -> bool:
-        return one in self._covered(other) or other in self._covered(one)
+        return one in self.world.covered_by(other) or other in self.world.covered_by(one)
 
     # ------------------------------------------------------------------------------------------------- commands and Cases
     def _commands(self) -> Iterator[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rules import COMMAND, MIRRORED, TABLES, fields_of
-from world import Record, Row, Typed, World
-
 from omsync.mapping.model import Json
 from omsync.sync.births import oms_id
-from omsync.sync.records import RecordKey, SalesforceRef, Side
+from omsync.sync.records import RecordKey, SalesforceRef, Side, Stamp
+from rules import COMMAND, MIRRORED, TABLES, fields_of
+from world import Record, Row, Typed, World
 
 
 def identity(record: Record) -> str:
@@ -172,8 +171,6 @@ class People:
         record.fields = fields
         at = world.tick()
         if spec.guarded:
-            from omsync.sync.records import Stamp
-
             record.stamps = {name: Stamp(1, at) for name in fields}
         else:
             world.inserted[identity(record)] = 1
@@ -217,6 +214,7 @@ class People:
         if binned:
             record = self.random.choice(binned)
             del self.world.records[record.id]
+            self.world.purged[identity(record)] = self.world.purged.get(identity(record), 0) + 1
             for (key, unit), edits in self.world.by_unit.items():
                 if key == identity(record):
                     self._destroy(key, unit, edits)

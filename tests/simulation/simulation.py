@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from oracle import Oracle
-from people import People
-from rules import TABLES, SimRegistry
-from world import PARTS, Killed, World, retryable
-
 from omsync.sync.converge import Synchroniser
 from omsync.sync.digests import Digests
 from omsync.sync.effects import Batch
 from omsync.sync.ports import Refused
 from omsync.sync.records import RecordKey, RecordRef, SalesforceRef
+from oracle import Oracle
+from people import People
+from rules import TABLES, SimRegistry
+from world import PARTS, Killed, World, retryable
 
 #: steps before the weather calms whatever is left to do; steps in which everything must be done then
 STORM, STEPS = 1_500, 20_000
@@ -116,7 +115,7 @@ class Simulation:
         self.world.hints += list(self.world.rows)
         self.world.hints += [SalesforceRef(record.object, record.id) for record in self.world.records.values()]
         self.world.hints += [
-            SalesforceRef(item.object, id) for id, key in self.world.pointers.items() if (item := self.world.items[key]).object
+            SalesforceRef(item.object, former) for former, key in self.world.pointers.items() if (item := self.world.items[key]).object
         ]
         for _ in range(STEPS):
             if self.workers:

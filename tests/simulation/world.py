@@ -12,9 +12,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-from rules import COMMAND, MIRRORED, TABLES, fields_of
+from dataclasses import dataclass, field, replace
 
 from omsync.mapping.model import Json
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
@@ -44,6 +42,7 @@ from omsync.sync.records import (
     Side,
     Stamp,
 )
+from rules import COMMAND, MIRRORED, TABLES, fields_of
 
 #: every guard that the protocol stands on
 PARTS = frozenset({"revision", "intent", "key", "if_match", "count", "stamps", "edited_at", "unique", "lease"})
@@ -129,7 +128,8 @@ class World:
         self.by_unit: dict[tuple[str, str], list[int]] = {}  # (record's identity, unit) -> edits, oldest first
         self.requested: dict[int, str] = {}  # command's edit -> order's OMS id
         self.executed: dict[int, int] = {}
-        self.inserted: dict[str, int] = {}  # OMS id of a message -> live inserts
+        self.inserted: dict[str, int] = {}  # OMS id of a message -> how often it was inserted
+        self.purged: dict[str, int] = {}  # OMS id -> how often a person emptied its record out of the recycle bin
         self.fault: Callable[[str, str], None] = lambda system, moment: None
         self.trace: list[str] | None = None
 
@@ -167,7 +167,10 @@ class World:
     def covered(self, value: Json) -> set[int]:
         """The edit that wrote a value, and all that it was made on top of."""
         value = value["line"] if isinstance(value, dict) else value
-        number = value.edit if isinstance(value, Typed) else None
+        return self.covered_by(value.edit if isinstance(value, Typed) else None)
+
+    def covered_by(self, number: int | None) -> set[int]:
+        """The edit, and all that it was made on top of."""
         found: set[int] = set()
         while number is not None:
             found.add(number)
@@ -180,7 +183,7 @@ class World:
             key=row.key,
             version=row.version,
             values=dict(row.values),
-            edited_at=dict(row.edited_at) if "edited_at" in self.parts else {unit: 1 for unit in row.edited_at},
+            edited_at=dict(row.edited_at) if "edited_at" in self.parts else dict.fromkeys(row.edited_at, 1),
             changed_by=row.changed_by,
             deleted=row.deleted,
         )
@@ -202,7 +205,7 @@ class World:
 
     def insert_row(self, key: RecordKey, values: Mapping[str, Json], by: str) -> Row:
         at = self.tick()
-        row = Row(key, dict(values), {column: at for column in values}, changed_by=by)
+        row = Row(key, dict(values), dict.fromkeys(values, at), changed_by=by)
         self.rows[key] = row
         self.hint(key)
         self.say("OMS", by, "created", key, dict(values))
@@ -242,8 +245,8 @@ class World:
         self.hint(SalesforceRef(record.object, record.id))
         self.say("SF person", record.object, record.id, dict(fields), "-> save", record.save)
 
-    def insert_record(self, object: str, fields: Mapping[str, Json], *, person: bool) -> Record:
-        record = Record(object, f"{object[:3]}{self.number():015}", dict(fields))
+    def insert_record(self, sobject: str, fields: Mapping[str, Json], *, person: bool) -> Record:
+        record = Record(sobject, f"{sobject[:3]}{self.number():015}", dict(fields))
         if person:
             at = self.tick()
             record.stamps = {name: Stamp(1, at) for name in fields}
@@ -469,8 +472,6 @@ class Ledger(Fake):
         return self.each(items, self._save)
 
     def _save(self, item: Item) -> Item:
-        from dataclasses import replace
-
         world = self.world
         stored = world.items.get(item.key)
         if "revision" in world.parts and (stored.revision if stored else 0) != item.revision:
