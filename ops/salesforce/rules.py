@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from omsync.mapping.model import Field, TableMapping, Target
 
 from ops.salesforce.org import OrgModel, OrgObject, securable
+from ops.salesforce.presentation import presentation
 from ops.salesforce.xml import Node
 
 STALE = "OMSYNC_STALE"
@@ -55,7 +56,8 @@ def rules(org: OrgModel, obj: OrgObject) -> Iterator[Rule]:
     tables = list(org.uses(obj.name))
     for table, target in tables:
         suffix = f"_{target.record_types[0]}" if len(tables) > 1 else ""
-        only = _record_types(target) if len(tables) > 1 or target.record_type_column else None
+        others = len(tables) > 1 or presentation(obj.name).record_types.keys() - set(target.record_types)
+        only = _record_types(target) if others else None
         if target.sync_fields:
             yield _save_guard(suffix, only, _UNGUARDED.get(obj.name))
         elif "OMS_Version__c" in target.fields and table.mode != "matched":
@@ -132,8 +134,10 @@ def _unprotected(org: OrgModel, table: TableMapping, target: Target) -> set[str]
     """
     found = set()
     for field in target.fields.values():
-        if field.system or field.match_only or field.insert_only or field.create_only or field.feature is not None:
+        if field.system or field.match_only or field.insert_only or field.feature is not None:
             continue
+        if field.create_only and not field.custom:
+            continue  # Salesforce itself lets nobody change it: OrderItem.OrderId
         if table.mode == "shared" and field.owner != "oms":
             continue
         if field.type in ("LongTextArea", "Html"):

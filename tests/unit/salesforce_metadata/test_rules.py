@@ -111,6 +111,21 @@ def test_a_rule_protects_even_from_whoever_field_security_does_not_reach(world: 
     assert refused(world.update("Prescription__c", payment, world.admin, Name="RX-2"), "comes from the OMS")
 
 
+def test_a_scan_stays_with_its_parcel_for_people_and_may_be_moved_by_the_synchroniser(world: World) -> None:
+    patient = world.patient()
+    first, second = (world.made("Shipment__c", world.integration, Name=name, Patient__c=patient) for name in ("S-1", "S-2"))
+    scan = world.made("Shipment_Event__c", world.integration, Shipment__c=first)
+    assert refused(world.update("Shipment_Event__c", scan, world.admin, Shipment__c=second), "comes from the OMS")
+    assert world.update("Shipment_Event__c", scan, world.integration, Shipment__c=second).success
+
+
+def test_a_message_stays_what_it_was(world: World) -> None:
+    message = world.made(
+        "Communication__c", world.coordinator, Patient__c=world.patient(), Channel__c="sms", Direction__c="outbound", Subject__c="Hello"
+    )
+    assert refused(world.update("Communication__c", message, world.admin, Direction__c="inbound"), "comes from the OMS")
+
+
 def test_a_date_of_birth_is_entered_once(world: World) -> None:
     patient = world.insert(
         "Account",
