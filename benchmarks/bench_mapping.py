@@ -19,7 +19,7 @@ from uuid import UUID
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "layers" / "omsync")]
 
-from omsync.mapping import Json, compile_mapping, csv_line, load_mappings
+from omsync.mapping import Json, compile_mapping, csv_line, load_mappings  # noqa: E402
 
 LIMIT = 6.0
 ORG = {"standard_price_book": "01s000000000001AAA"}

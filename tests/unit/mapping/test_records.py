@@ -285,7 +285,14 @@ def test_an_email_message_born_in_salesforce_is_of_channel_email() -> None:
     back = compiled("communications").to_oms(
         "EmailMessage", {"Incoming": True, "Subject": "Hi", "MessageDate": "2026-01-31T10:00:00.000+0000"}
     )
-    assert back == {"channel": "email", "direction": "inbound", "subject": "Hi", "sent_at": "2026-01-31T10:00:00.000000Z"}
+    assert back == {
+        "channel": "email",
+        "direction": "inbound",
+        "subject": "Hi",
+        "sent_at": "2026-01-31T10:00:00.000000Z",
+        "delivery_status": "received",
+    }
+    assert "delivery_status" not in compiled("communications").to_oms("EmailMessage", {"Incoming": True}, fields=["Incoming"])
 
 
 def test_only_an_outbound_email_is_linked_to_its_recipient() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.mapping.strategies import EMOJI, STRINGS, at, compiled, invertib
 
 TABLES = [mapping.table for mapping in load_mappings() if mapping.mode in ("mirrored", "shared")]
 QUICK = settings(
-    max_examples=15,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
@@ -23,27 +24,17 @@ QUICK = settings(
 @pytest.mark.parametrize("table", TABLES)
 @QUICK
 @given(data=st.data())
-def test_a_normal_row_comes_back_as_it_went(table: str, data: st.DataObject) -> None:
+def test_a_normal_row_is_sent_as_it_is_reads_back_the_same_and_returns_as_it_went(table: str, data: st.DataObject) -> None:
     row = data.draw(rows(table))
     mapping = compiled(table)
     for record in mapping.to_salesforce(row):
+        assert mapping.normal_record(record.object, record.values) == record.values
+        assert mapping.normal_record(record.object, {name: _bulk(value) for name, value in record.values.items()}) == record.values
         back = mapping.to_oms(record.object, record.values)
         for source in sorted(invertible(mapping, record.object)):
             field = next(f for f in record.target.fields.values() if source in f.sources and f.back)
             if field.name not in record.held:
                 assert at(back, source) == at(row, source), f"{table}.{source} by {field.name}"
-
-
-@pytest.mark.parametrize("table", TABLES)
-@QUICK
-@given(data=st.data())
-def test_what_is_sent_is_normal_already_and_reads_back_the_same_from_json_and_csv(table: str, data: st.DataObject) -> None:
-    row = data.draw(rows(table))
-    mapping = compiled(table)
-    for record in mapping.to_salesforce(row):
-        assert mapping.normal_record(record.object, record.values) == record.values
-        as_csv = {name: _bulk(value) for name, value in record.values.items()}
-        assert mapping.normal_record(record.object, as_csv) == record.values
 
 
 def _bulk(value: Any) -> str:
@@ -146,3 +137,56 @@ def test_131_072_characters_go_there_and_back(text: str) -> None:
     assert (fault.value.length, fault.value.limit) == (utf16_length(text) + 2, 131_072)
     assert mapping.to_oms("Communication__c", {"Body__c": text}, fields=["Body__c"]) == {"body_text": text}
     assert field.length == 131_072
+
+
+EXTREMES: dict[str, list[Any]] = {
+    "cents": [0, 1, -1, 99, 100, 10**14 + 1, 10**15 - 1, 1 - 10**15],
+    "integer": [0, 1, -1],
+    "date": ["1700-01-01", "1900-02-28", "2000-02-29", "2026-03-08", "4000-12-31"],
+    "datetime": [
+        "1700-01-01T00:00:00.000000Z",
+        "1969-12-31T23:59:59.999000Z",
+        "2026-03-08T07:00:00.000000Z",
+        "2026-11-01T05:59:59.999000Z",
+    ],
+    "multiselect": [[], ["a"], ["Z", "a", "é", "田", "😀"], ["a b", "a,b"]],
+    "flag": [True, False],
+    "inverted": [True, False],
+}
+EXTREME_FIELDS = [
+    (mapping.table, target.object, field)
+    for mapping in load_mappings()
+    for target in mapping.targets
+    for field in target.fields.values()
+    if field.back and not field.match_only and field.transform in (*EXTREMES, "decimal")
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "object_name", "field"), EXTREME_FIELDS, ids=[f"{table}-{field.name}" for table, _, field in EXTREME_FIELDS]
+)
+def test_extreme_values_come_back(table: str, object_name: str, field: Field) -> None:
+    codec = compiled(table)._codecs[object_name][field.name]
+    assert codec.back is not None
+    values = EXTREMES.get(field.transform) or _edges(field)
+    for value in values:
+        forward = codec.forward(value)
+        assert codec.back(forward) == value
+        assert codec.normal(forward) == forward
+        assert codec.normal(_bulk(forward)) == forward
+
+
+def _edges(field: Field) -> list[str]:
+    """Of Number(5,1): 9999.9 and its like."""
+    whole, scale = "9" * ((field.precision or 0) - (field.scale or 0)), field.scale or 0
+    return [f"{whole}.{'9' * scale}", f"-{whole}.{'9' * scale}", f"0.{'0' * (scale - 1)}1", f"0.{'0' * scale}"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(cents=st.integers(1 - 10**15, 10**15 - 1))
+def test_every_amount_comes_back_to_the_cent(cents: int) -> None:
+    codec = compiled("orders")._codecs["Order"]["Grand_Total__c"]
+    amount = codec.forward(cents)
+    assert codec.back is not None
+    assert codec.back(amount) == codec.back(codec.normal(repr(amount))) == cents
+    assert Decimal(repr(amount)) == Decimal(cents) / 100  # JSON and CSV say exactly this

@@ -17,7 +17,7 @@ TABLES = load_mappings().tables
 
 
 @pytest.mark.parametrize("table", TABLES)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_full_row_is_taken(table: str, data: st.DataObject) -> None:
     row_model(table).model_validate(data.draw(rows(table)) | {"version": 1})

@@ -41,7 +41,7 @@ def accept(column: Column, value: Json) -> Json | Omit:
 def _null(column: Column) -> Json | Omit:
     if column.nullable:
         return None
-    if column.default is not None or column.generated:
+    if not column.required:
         return OMIT
     if column.type == "text" and column.choices is None:
         return ""

@@ -28,14 +28,24 @@ class Compiled:
 
     def __init__(self, mapping: TableMapping, mappings: Mappings, time_zone: str, features: frozenset[str]) -> None:
         self.mapping, self.features = mapping, features
-        self._mappings = mappings
+        #: by source: `status`, `shipping_address.line1`
+        self.columns: dict[str, Column] = dict(mapping.columns)
+        for name, embedded in mapping.embedded.items():
+            self.columns |= {f"{name}.{key}": column for key, column in mappings[embedded.table].columns.items()}
         self._fields = {target.object: self._available(target) for target in mapping.targets}
         self._codecs = {
             name: {key: TRANSFORMS[field.transform].build(field, time_zone) for key, field in fields.items()}
             for name, fields in self._fields.items()
         }
+        self._plain = {
+            name: [(key, self._codecs[name][key].normal) for key, field in fields.items() if field.references is None]
+            for name, fields in self._fields.items()
+        }
+        self._parents = {
+            name: [(k, field) for k, field in fields.items() if field.references is not None] for name, fields in self._fields.items()
+        }
         self._outward = {t.object: Outward(mapping.table, t, self._fields[t.object], self._codecs[t.object]) for t in mapping.targets}
-        self._inward = {t.object: Inward(t, self._fields[t.object], self._codecs[t.object], self.column) for t in mapping.targets}
+        self._inward = {t.object: Inward(t, self._fields[t.object], self._codecs[t.object], self.columns) for t in mapping.targets}
         multi_currency = "multi_currency" in features
         self._only = () if multi_currency else tuple((name, column.only) for name, column in mapping.columns.items() if column.only)
 
@@ -45,13 +55,6 @@ class Compiled:
     def fields(self, object_name: str) -> dict[str, Field]:
         """The fields that this org has."""
         return self._fields[object_name]
-
-    def column(self, source: str) -> Column:
-        """The column behind a field's source: `status`, `shipping_address.line1`, `attribution.source`."""
-        head, _, tail = source.partition(".")
-        if tail and head in self.mapping.embedded:
-            return self._mappings[self.mapping.embedded[head].table].columns[tail]
-        return self.mapping.columns[head]
 
     def to_salesforce(self, row: Row, *, existing: bool = False, staff: Container[str] | None = None) -> list[Record]:
         """The records a row becomes, in the order they must be written. TransformError names the field that cannot be carried.
@@ -87,12 +90,18 @@ class Compiled:
 
     def normal_record(self, object_name: str, record: SalesforceRecord, *, ids: Ids | None = None) -> dict[str, Json]:
         """Normal values of the mapped fields that a record brings (REST's JSON or a line of Bulk's CSV)."""
-        codecs = self._codecs[object_name]
         result: dict[str, Json] = {}
-        for name, field in self._fields[object_name].items():
-            value = read(field, record, ids)
+        for name, normal in self._plain[object_name]:
+            value = record.get(name, ABSENT)
             if value is not ABSENT:
-                result[name] = _normal(codecs[name], value)
+                try:
+                    result[name] = normal(value)
+                except TransformError:
+                    result[name] = value
+        for name, field in self._parents[object_name]:
+            parent = read(field, record, ids)
+            if parent is not ABSENT:
+                result[name] = _normal(self._codecs[object_name][name], parent)
         return result
 
     def to_oms(

@@ -43,6 +43,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
 
+class BirthFile(Strict):
+    """A value by another column's, for a row that is born in Salesforce without one."""
+
+    column: Name
+    values: dict[str, str]
+
+
 class ColumnFile(Strict):
     """One column of the OMS's table. The seven common columns are added to every table."""
 
@@ -62,6 +69,7 @@ class ColumnFile(Strict):
     not_sent: str | None = Field(None, description="why no Salesforce field carries the column")
     command: bool = Field(False, description="Salesforce sets it, the OMS executes it once and clears it")
     generated: bool = Field(False, description="filled by the OMS in a row that is born in Salesforce")
+    birth: BirthFile | None = Field(None, description="the value in a row that is born in Salesforce without one")
     only: list[str] | None = Field(None, description="any other value is an error on the way to Salesforce")
 
 

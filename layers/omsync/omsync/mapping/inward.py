@@ -61,8 +61,10 @@ class _Group:
 class Inward:
     """A target's way from record to columns."""
 
-    def __init__(self, target: Target, fields: Mapping[str, Field], codecs: Mapping[str, Codec], column: Callable[[str], Column]) -> None:
-        self.target, self._column = target, column
+    def __init__(self, target: Target, fields: Mapping[str, Field], codecs: Mapping[str, Codec], columns: Mapping[str, Column]) -> None:
+        """`columns` by source: an embedded row's are `shipping_address.line1`."""
+        self.target, self._columns = target, columns
+        self._births = [(name, own.birth) for name, own in columns.items() if own.birth is not None]
         groups: dict[tuple[str, ...], list[tuple[Field, Codec]]] = {}
         for name, field in fields.items():
             if field.back and not field.match_only:
@@ -89,7 +91,8 @@ class Inward:
                 _fail(fault.at(name), errors)
         for column, value in told.items():
             values.setdefault(column, value)
-        return self._assemble(values, fields, errors)
+        result = self._assemble(values, fields, errors)
+        return result if wanted is not None else result | self._born(result)
 
     def _chosen(self, wanted: Collection[str] | None) -> list[_Group]:
         """The groups that carry a wanted field; of an address all groups if one is wanted."""
@@ -128,6 +131,15 @@ class Inward:
                     told.setdefault(self.target.record_type_column, value)
         return told
 
+    def _born(self, result: Mapping[str, Json]) -> dict[str, Json]:
+        """What a row that is born here has by the mapping's word: an inbound message is received, an outbound one sent."""
+        found: dict[str, Json] = {}
+        for name, birth in self._births:
+            key = result.get(birth.column)
+            if result.get(name) is None and isinstance(key, str) and key in birth.values:
+                found[name] = birth.values[key]
+        return found
+
     def _assemble(self, values: Mapping[str, Json], fields: Mapping[str, str], errors: list[TransformError] | None) -> dict[str, Json]:
         result: dict[str, Json] = {}
         inner: dict[str, dict[str, Json]] = {}
@@ -137,7 +149,7 @@ class Inward:
                 inner.setdefault(head, {})[tail] = value
                 continue
             try:
-                accepted = accept(self._column(source), value)
+                accepted = accept(self._columns[source], value)
             except TransformError as fault:
                 _fail(fault.at(fields.get(source, source)), errors)
                 continue
@@ -154,7 +166,7 @@ class Inward:
         """An embedded row: null if every field is empty."""
         if all(value is None for value in parts.values()):
             return None
-        accepted = {name: accept(self._column(f"{head}.{name}"), value) for name, value in parts.items()}
+        accepted = {name: accept(self._columns[f"{head}.{name}"], value) for name, value in parts.items()}
         return {name: value for name, value in accepted.items() if value is not OMIT}
 
 

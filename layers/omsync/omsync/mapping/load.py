@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from omsync.mapping.errors import MappingError, Problem
 from omsync.mapping.files import ColumnFile, ConstantFile, FieldFile, RecordTypeFile, TableFile, TargetFile
 from omsync.mapping.model import (
+    Birth,
     Column,
     Condition,
     Constant,
@@ -190,6 +191,7 @@ class _Table:
             not_sent=file.not_sent,
             command=file.command,
             generated=file.generated,
+            birth=Birth(file.birth.column, dict(file.birth.values)) if file.birth else None,
             only=tuple(file.only) if file.only else None,
             common=common,
         )
@@ -391,6 +393,8 @@ class _Table:
                 self.problem(("columns", name), "a field that carries the column, or not_sent with the reason")
             if column.references and column.references not in self.loader.files:
                 self.problem(("columns", name, "references"), f"a table with a mapping, not {column.references}")
+            if column.birth and column.birth.column not in self.columns:
+                self.problem(("columns", name, "birth", "column"), f"a column of {self.table}, not {column.birth.column}")
             if column.policy == "revoked_wins" and column.revoked is None:
                 self.problem(("columns", name, "policy"), "revoked: the value that means revoked")
 

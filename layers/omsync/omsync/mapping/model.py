@@ -49,6 +49,14 @@ def born_in(row: Row) -> Literal["oms", "salesforce"]:
     return "salesforce" if str(row["id"])[14:15] == "5" else "oms"
 
 
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A column's value in a row that is born in Salesforce without one: by another column's value."""
+
+    column: str
+    values: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column of an OMS table. `type`, `default` and `check` are PostgreSQL's words."""
@@ -69,6 +77,7 @@ class Column:
     not_sent: str | None = None  # why, if no Salesforce field carries it
     command: bool = False  # Salesforce asks, the OMS executes once, then clears
     generated: bool = False  # the OMS fills it in a row that is born in Salesforce
+    birth: Birth | None = None
     only: tuple[str, ...] | None = None  # any other value is refused on its way to Salesforce
     common: bool = False
 
@@ -79,8 +88,8 @@ class Column:
 
     @property
     def required(self) -> bool:
-        """A create must bring it: NOT NULL, no default, not filled by the OMS."""
-        return not self.nullable and self.default is None and not self.generated
+        """A create must bring it: NOT NULL, no default, filled by nobody else."""
+        return not self.nullable and self.default is None and not self.generated and self.birth is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,9 @@ def instant(value: object) -> str:
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            if value[26:] == "Z" and value[10] == "T" and value[19] == "." and FIRST_YEAR <= moment.year <= LAST_YEAR:
-                return value[:23] + "Z"  # the API's own shape, by far the most common
+            usual = value[26:] == "Z" or value[23:] in ("+0000", "Z")  # the OMS's API, Salesforce's REST and Bulk
+            if usual and value[10] == "T" and value[19] == "." and FIRST_YEAR <= moment.year <= LAST_YEAR:
+                return value[:23] + "Z"
         else:
             moment = value if isinstance(value, datetime) else _not_a_moment()
         if moment.tzinfo is None:

@@ -71,7 +71,10 @@ def _text_codec(shape: Callable[[str], str | None], limit: int, known: frozenset
 
 def _text_normal(shape: Callable[[str], str | None]) -> Normal:
     def normal(value: Json) -> Json:
-        return None if value is None else shape(value if isinstance(value, str) else str(value))
+        if value is None:
+            return None
+        text = value if isinstance(value, str) else str(value)
+        return (text.strip() or None) if text.isprintable() else shape(text)  # as in forward
 
     return normal
 
@@ -330,7 +333,7 @@ def _number_normal(scale: int) -> Normal:
         try:
             if scale == 0:
                 return int(value) if isinstance(value, int) else _units(value, 0)
-            number = float(str(value)) + 0.0  # no -0.0
+            number = (value if value.__class__ is float else float(str(value))) + 0.0  # no -0.0
             if not isfinite(number):
                 raise TransformError("not a finite number", code="not_a_number")
             return number
