@@ -102,20 +102,8 @@ class Ingest:
         assert obj is not None, "the object was checked when the job was created"
         check_header(self.store.org, obj, self.job, header, self.context)
         self.context.columns = tuple(header)
-        line = self._upload.header_line() + self._upload.dialect.line_ending
-        separator = self._upload.dialect.delimiter
-        self._prepare(self.files.success, f'"sf__Id"{separator}"sf__Created"{separator}{line}', self.job.progress.success_bytes)
-        self._prepare(self.files.failed, f'"sf__Id"{separator}"sf__Error"{separator}{line}', self.job.progress.failed_bytes)
+        prepare_results(self.job, self.files)
         return header
-
-    @staticmethod
-    def _prepare(path: Path, header: str, kept: int) -> None:
-        """The file with its header, and of its rows only those that are accounted for."""
-        head = header.encode()
-        if not path.exists():
-            path.write_bytes(head)
-        with path.open("r+b") as file:
-            file.truncate(len(head) + kept)
 
     def _enter(self) -> bool:
         with self.store.write() as tx:
@@ -216,6 +204,20 @@ class Ingest:
             self.job.state = state
             self.job.error = error
             self.jobs.save(tx, self.job)
+
+
+def prepare_results(job: Job, files: Files) -> None:
+    """The result files with their headers, and of their rows only those that the job's progress stands for."""
+    upload = Upload(files.upload, dialect_of(job))
+    line = upload.header_line() + upload.dialect.line_ending
+    separator = upload.dialect.delimiter
+    kept = ((files.success, "sf__Created", job.progress.success_bytes), (files.failed, "sf__Error", job.progress.failed_bytes))
+    for path, column, length in kept:
+        head = f'"sf__Id"{separator}"{column}"{separator}{line}'.encode()
+        if not path.exists():
+            path.write_bytes(head)
+        with path.open("r+b") as file:
+            file.truncate(len(head) + length)
 
 
 def unprocessed(job: Job, files: Files) -> Iterator[bytes]:

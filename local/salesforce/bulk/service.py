@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable
 
-from local.salesforce.bulk.ingest import Files, Ingest
+from local.salesforce.bulk.ingest import Files, Ingest, prepare_results
 from local.salesforce.bulk.jobs import Job, JobTable, State
 from local.salesforce.bulk.query import BulkQuery
 from local.salesforce.context import Context, Surface
@@ -126,6 +126,8 @@ class BulkService:
                 current.state = State.FAILED
                 current.error = "UNKNOWN_EXCEPTION : An unexpected error occurred"
                 self.jobs.save(tx, current)
+                if current.kind == "ingest" and self.files(current).upload.exists():
+                    prepare_results(current, self.files(current))
 
 
 class _Worker:

@@ -20,7 +20,6 @@ from local.salesforce.soql.errors import SoqlError, error_at
 from local.salesforce.soql.functions import call_sql, is_aggregate
 from local.salesforce.soql.nodes import Call, Compare, Condition, DateLiteral, Expr, Field, Junction, Literal, Membership, Not, Query
 from local.salesforce.soql.scope import Scope
-from local.salesforce.store import stamp
 
 _MANY = 200
 _SQL_OPERATORS = {"=": "=", "!=": "IS NOT", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -169,7 +168,7 @@ class Filter:
             return day.isoformat()
         if day in (dt.date.min, dt.date.max):
             return f"{day.isoformat()}T00:00:00.000Z"
-        return stamp(dt.datetime.combine(day, dt.time(), self._zone()).astimezone(dt.UTC))
+        return _moment(dt.datetime.combine(day, dt.time(), self._zone()).astimezone(dt.UTC))
 
     # Sets -----------------------------------------------------------------------------------------------------------
 
@@ -256,7 +255,7 @@ class Filter:
         if left.field.is_number and isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             return float(value)
         if left.kind is Kind.DATETIME and isinstance(value, dt.datetime):
-            return stamp(value)
+            return _moment(value)
         if left.kind is Kind.DATE and isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return value.isoformat()
         raise self._wrong_type(left)
@@ -311,6 +310,11 @@ class Filter:
             return None
         self.params += values
         return f"({left.sql}, {right.sql}) > (?, ?)"
+
+
+def _moment(at: dt.datetime) -> str:
+    """A moment in UTC as it is stored; strftime would not pad the years before 1000."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _same_field(one: Expr, other: Expr) -> bool:

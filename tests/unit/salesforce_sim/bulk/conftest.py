@@ -7,16 +7,25 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.salesforce.schema import Org
+from local.salesforce.schema_source import load_org
 from local.salesforce.testing import DATA, Answer, TestOrg, open_org
 
 METADATA = Path(__file__).parents[4] / "salesforce"
 FINAL = ("JobComplete", "Failed", "Aborted")
 DEADLINE_SECONDS = 30
+
+
+@cache
+def schema() -> Org:
+    """The project's metadata, read once."""
+    return load_org(METADATA)
 
 
 def rows_of(answer: Answer) -> list[dict[str, str]]:
@@ -35,7 +44,7 @@ class BulkOrg:
 
     def __init__(self, home: Path) -> None:
         self._open = ExitStack()
-        self.org: TestOrg = self._open.enter_context(open_org(home, [METADATA]))
+        self.org: TestOrg = self._open.enter_context(open_org(home, [], org=schema()))
         self.state = self.org.server.state
 
     def close(self) -> None:

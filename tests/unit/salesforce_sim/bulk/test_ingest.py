@@ -271,6 +271,26 @@ def test_locked_rows_fail_alone(org: BulkOrg) -> None:
     assert len(org.results(path, "successfulResults")) == 1
 
 
+def test_a_chunk_that_breaks_leaves_results_that_add_up(org: BulkOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "CHUNK", 10)
+    saved = ingest.Ingest._sorted
+
+    def breaking(self: ingest.Ingest, rows: list[list[str]], *rest: object) -> object:
+        if rows[0][0] == "20":
+            with self.files.success.open("ab") as file:
+                file.write(b"never committed")
+            raise RuntimeError("something nobody thought of")
+        return saved(self, rows, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingest.Ingest, "_sorted", breaking)
+    path, job = org.ingest("OMS_Id__c,Name\n" + "".join(f"{n},N\n" for n in range(35)))
+    assert (job["state"], job["numberRecordsProcessed"]) == ("Failed", 20)
+    assert sorted(int(row["OMS_Id__c"]) for row in org.results(path, "successfulResults")) == list(range(20))
+    assert [int(row["OMS_Id__c"]) for row in org.results(path, "unprocessedrecords")] == list(range(20, 35))
+    assert len(org.records("SELECT Id FROM Product2")) == 20
+    assert org.ingest("OMS_Id__c,Name\nnext,N\n")[1]["state"] == "JobComplete"
+
+
 def test_a_restart_resumes_a_job_with_no_row_lost_or_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies after a chunk was filed but before it was committed, the worst moment there is."""
     monkeypatch.setattr(ingest, "CHUNK", 10)

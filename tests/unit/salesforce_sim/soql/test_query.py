@@ -322,6 +322,21 @@ def test_a_keyset_over_the_change_feed_uses_its_index(world: World, where: str) 
     assert not any("TEMP B-TREE" in step for step in steps)
 
 
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("OMS_Id__c = 'o-1'", "Visit__c_OMS_Id__c"),
+        ("OMS_Id__c IN ('a', 'b', 'o-1')", "Visit__c_OMS_Id__c"),
+        (f"OMS_Id__c IN ({', '.join(f"'{n}'" for n in range(400))})", "Visit__c_OMS_Id__c"),
+        ("Patient__c = '001000000000001AAA'", "Visit__c_Patient__c"),
+        ("Id IN ('a01000000000001AAA')", "sqlite_autoindex_Visit__c_1"),
+    ],
+)
+def test_external_ids_lookups_and_ids_are_found_by_index(world: World, where: str, index: str) -> None:
+    _, steps = world.executor.plan_text(f"SELECT Id, Name FROM Visit__c WHERE {where}", world.context)
+    assert index in steps[0]
+
+
 def test_a_long_list_and_a_deep_condition_are_no_trouble(world: World) -> None:
     names = ", ".join(f"'x{n}'" for n in range(5000))
     assert world.names(f"Name IN ({names}, 'v1')") == ["v1"]
