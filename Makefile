@@ -59,8 +59,8 @@ test: check  ## check, then all tests
 check-security: $(STAMP)  ## checkov over the templates, in an environment of its own
 	@tools/check-security
 
-bench: $(STAMP)  ## the benchmarks, one row each
-	@$(BIN)/omsync bench
+bench: $(STAMP)  ## the benchmarks, one after the other
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=layers/omsync:. $(BIN)/python $$file; done
 
 clean: ## stop the stack, then remove what was built and the local data
 	@if [[ -x $(BIN)/omsync ]]; then $(BIN)/omsync local down || true; fi

@@ -64,11 +64,11 @@ def _down(home: Home) -> None:
 def status() -> None:
     """Say what runs; of a part that crashed, show the end of its log. Exit code 1 unless all run."""
     home = Home.here()
-    states = {name: processes.state(home, name) for name in parts.NAMES}
+    states = {"postgres": parts.postgres_state(home)} | {name: processes.state(home, name) for name in parts.NAMES}
     for name, state in states.items():
         click.echo(f"{name:12} {state}")
         if state == "crashed":
-            click.echo(processes.tail(home.log(name)))
+            click.echo(processes.tail(home.path / "postgres" / "server.log" if name == "postgres" else home.log(name)))
     if home.endpoints_file.exists():
         click.echo(f"addresses in {home.endpoints_file}")
     raise SystemExit(0 if set(states.values()) == {"running"} else 1)

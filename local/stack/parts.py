@@ -87,6 +87,18 @@ def postgres(home: Home, port: int) -> str:
     return url
 
 
+def postgres_state(home: Home) -> str:
+    """ "running", "crashed" (its files say that it runs) or "stopped"."""
+    try:
+        pid = int((home.path / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, 0)
+    except FileNotFoundError:
+        return "stopped"
+    except (ProcessLookupError, ValueError, IndexError):
+        return "crashed"
+    return "running"
+
+
 def stop_postgres(home: Home) -> None:
     """Stop it, if it runs."""
     if (home.path / "postgres").exists():

@@ -89,7 +89,7 @@ class Ascent:
             processes.start(self.home, part)
 
     def _postgres_runs(self) -> bool:
-        return (self.home.path / "postgres" / "postmaster.pid").exists()
+        return parts.postgres_state(self.home) == "running"
 
     def _start_postgres(self, port: int) -> str:
         ran = self._postgres_runs()
