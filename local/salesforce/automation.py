@@ -40,6 +40,11 @@ class SharedRecords:
         times = {"Opened_At__c", "Closed_At__c"} & self.object.fields.keys() if self.object.name == "Case" else set()
         return frozenset({SAVE, STAMPS} | times) if self.fields else frozenset()
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The columns of a stored record that the triggers look at."""
+        return frozenset({*self.fields, *self.sets, "RecordTypeId", "MasterRecordId", "Status", "IsClosed", "TotalAmount"})
+
     # --- before save -------------------------------------------------------------------------------------------------
 
     def count(self, rows: Iterable[tuple[Row, Row | None]], context: Context, now: str) -> None:

@@ -246,10 +246,10 @@ class Engine:
         """Look every key up in one query, then save the updates and the creates as one batch each."""
         values = self._keys(plan, key, records, context, results)
         found: dict[Stored, list[Row]] = {}
-        rows = self.store.rows_where(tx.connection, plan.object.name, key.name, list(values.values()))
+        columns = self._columns_needed(plan, records, results)
+        rows = self.store.rows_where(tx.connection, plan.object.name, key.name, list(values.values()), live=True, columns=columns)
         for row in rows.values():
-            if not row["IsDeleted"]:
-                found.setdefault(key_of(key, row[key.name]), []).append(row)
+            found.setdefault(key_of(key, row[key.name]), []).append(row)
         folded = {index: key_of(key, value) for index, value in values.items()}
         counts = Counter(folded.values())
         creates: list[Item] = []
@@ -268,6 +268,15 @@ class Engine:
                 item.old = matches[0] if matches else None
                 (updates if matches else creates).append(item)
         self._save_upserts(tx, plan, context, creates, updates, results)
+
+    def _columns_needed(self, plan: Plan, records: Sequence[Record], results: Sequence[Result | None]) -> tuple[str, ...] | None:
+        """The columns of stored rows that this save looks at; None is all, where the object's own rules may look at any."""
+        trigger, behaviour = self.triggers.get(plan.object.name), self.behaviour(plan.object.name)
+        if behaviour is not None and behaviour.reads is None:
+            return None
+        keys = {key for shape in {tuple(records[index]) for index in pending(results)} for key in shape}
+        also = (behaviour.reads or frozenset() if behaviour else frozenset()) | (trigger.reads if trigger else frozenset())
+        return plan.columns_for(keys, also)
 
     def _keys(
         self, plan: Plan, key: FieldType, records: Sequence[Record], context: Context, results: list[Result | None]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Behaviour:
     """What Salesforce itself does when records of one object are saved or deleted. A refusal is an error on the item."""
 
+    reads: frozenset[str] | None = None  # the columns of a stored row it looks at; None: any
+
     def complete(self, batch: Batch, items: Sequence[Item]) -> None:
         """Before the required check: derive fields (name them in `batch.extra`), refuse what the object forbids."""
 

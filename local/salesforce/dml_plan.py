@@ -6,6 +6,7 @@ look-up and then only runs converters.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from local.salesforce.context import Context
@@ -51,6 +52,7 @@ class Rule:
     rule: ValidationRule
     formula: Formula
     error: Error
+    columns: frozenset[str]  # of the record itself
 
 
 class Plan:
@@ -70,6 +72,11 @@ class Plan:
         self.unique = obj.unique_fields
         self.auto_numbers = tuple(f for f in obj.fields.values() if f.kind is Kind.AUTO_NUMBER)
         self.filled = tuple(name for name, value in self.template.items() if value is not None)
+        self.looked_at = (
+            {name for rule in self.rules for name in rule.columns}
+            | {f.name for f in (*self.required, *self.unique)}
+            | {"Id", "IsDeleted", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "RecordTypeId", obj.name_field or "Id"}
+        )
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def _default(self, f: FieldType) -> None:
@@ -85,6 +92,17 @@ class Plan:
             except FormulaError as error:
                 raise FormulaError(f"{self.object.name}.{f.name}: default value: {error}") from error
 
+    def columns_for(self, keys: Iterable[str], also: frozenset[str]) -> tuple[str, ...]:
+        """The columns that saving these keys reads or writes: the fields sent, what rules and checks look at, and `also`."""
+        sent = set()
+        for key in keys:
+            head = key.rpartition(".")[0].rpartition(":")[2] or key
+            f = self.object.field(key) or self.object.relationship(head)
+            if f is not None and f.stored:
+                sent.add(f.name)
+        wanted = sent | self.looked_at | also
+        return tuple(c for c in self.object.columns if c in wanted)
+
     def shape(self, keys: tuple[str, ...], context: Context, *, insert: bool) -> Shape:
         """The plan for records with these keys."""
         cache_key = (keys, insert, context.surface, context.permissions)
@@ -98,11 +116,12 @@ class Plan:
 
 def _rule(rule: ValidationRule, obj: ObjectType, org: Org) -> Rule:
     try:
-        formula = compile_formula(rule.formula, obj, org)
+        columns: set[str] = set()
+        formula = compile_formula(rule.formula, obj, org, columns)
     except FormulaError as error:
         raise FormulaError(f"validation rule {obj.name}.{rule.name}: {error}") from error
     fields = (rule.field,) if rule.field else ()
-    return Rule(rule, formula, Error("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message, fields))
+    return Rule(rule, formula, Error("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message, fields), frozenset(columns))
 
 
 class _Shaper:

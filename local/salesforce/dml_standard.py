@@ -101,6 +101,10 @@ class OrderItems(Behaviour):
     Behavior for Saving Orders", enforced in all orgs since Summer '22).
     """
 
+    reads = frozenset(
+        {"OrderId", "PricebookEntryId", "Product2Id", "ListPrice", "UnitPrice", "Quantity", "TotalPrice", "AvailableQuantity"}
+    )
+
     def complete(self, batch: Batch, items: Sequence[Item]) -> None:
         batch.extra |= {"Product2Id", "ListPrice", "UnitPrice", "TotalPrice", "AvailableQuantity"}
         orders = parents(batch, "Order", items, "OrderId")
@@ -169,6 +173,8 @@ def _totals(tx: Transaction, orders: dict[str, Row]) -> list[tuple[str, float]]:
 class PricebookEntries(Behaviour):
     """One price a product and price book; a custom price needs the standard one first (object reference, PricebookEntry)."""
 
+    reads = frozenset({"Pricebook2Id", "Product2Id", "Name", "ProductCode"})
+
     def complete(self, batch: Batch, items: Sequence[Item]) -> None:
         batch.extra |= {"Name", "ProductCode"}
         products = parents(batch, "Product2", items, "Product2Id")
@@ -183,10 +189,10 @@ class PricebookEntries(Behaviour):
             return
         books = parents(batch, "Pricebook2", inserts, "Pricebook2Id")
         rows = batch.tx.store.rows_where(
-            batch.tx.connection, "PricebookEntry", "Product2Id", {str(item.row["Product2Id"]) for item in inserts}
+            batch.tx.connection, "PricebookEntry", "Product2Id", {str(item.row["Product2Id"]) for item in inserts}, live=True
         )
-        priced = {(row["Pricebook2Id"], row["Product2Id"]) for row in rows.values() if not row["IsDeleted"]}
-        standard = {row["Product2Id"] for row in rows.values() if not row["IsDeleted"] and self._is_standard(batch, row)}
+        priced = {(row["Pricebook2Id"], row["Product2Id"]) for row in rows.values()}
+        standard = {row["Product2Id"] for row in rows.values() if self._is_standard(batch, row)}
         for item in inserts:
             pair = (item.row["Pricebook2Id"], item.row["Product2Id"])
             is_standard = bool(books[str(item.row["Pricebook2Id"])]["IsStandard"])
@@ -206,6 +212,8 @@ class PricebookEntries(Behaviour):
 
 class Products(Behaviour):
     """A product's name shows on its prices."""
+
+    reads = frozenset({"Name", "ProductCode"})
 
     def after(self, batch: Batch, items: Sequence[Item]) -> None:
         for item in items:

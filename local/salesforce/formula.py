@@ -89,9 +89,9 @@ def _tokens(formula: str) -> list[_Token]:
     return out
 
 
-def compile_formula(formula: str, obj: ObjectType, org: Org) -> Formula:
-    """Compile for rows of `obj`. Raises FormulaError on unknown names, functions or syntax."""
-    parser = _Parser(_tokens(formula), obj, org)
+def compile_formula(formula: str, obj: ObjectType, org: Org, columns: set[str] | None = None) -> Formula:
+    """Compile for rows of `obj`; `columns` collects the ones it looks at. Raises FormulaError on unknown names, functions or syntax."""
+    parser = _Parser(_tokens(formula), obj, org, columns if columns is not None else set())
     part = parser.expression(0)
     parser.expect("end")
     source = f"lambda n, o, isnew, frame: {part.source}"
@@ -100,7 +100,8 @@ def compile_formula(formula: str, obj: ObjectType, org: Org) -> Formula:
 
 
 class _Parser:
-    def __init__(self, tokens: list[_Token], obj: ObjectType, org: Org) -> None:
+    def __init__(self, tokens: list[_Token], obj: ObjectType, org: Org, columns: set[str]) -> None:
+        self._columns = columns
         self._tokens = tokens
         self._at = 0
         self._object = obj
@@ -172,6 +173,7 @@ class _Parser:
         f = self._object.field(name)
         if f is None:
             raise FormulaError(f"field {name} does not exist on {self._object.name}")
+        self._columns.add(f.name)
         return _column("n", f)
 
     def _path(self, name: str) -> _Part:
@@ -187,6 +189,7 @@ class _Parser:
         f = parent.field(rest) if parent else None
         if f is None or len(relationship.references) != 1:
             raise FormulaError(f"{name}: {rest} is no field of {'/'.join(relationship.references)}")
+        self._columns.add(relationship.name)
         return _typed(f"frame.parent({relationship.name!r}, n, {f.name!r})", f)
 
     def _next(self) -> _Token:

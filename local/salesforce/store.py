@@ -227,12 +227,26 @@ class Store:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def rows_where(self, connection: sqlite3.Connection, object_name: str, column: str, values: Iterable[Stored]) -> dict[str, Row]:
-        """Rows, deleted ones too, whose `column` is among `values`, by id. One statement whatever the number of values."""
+    def rows_where(
+        self,
+        connection: sqlite3.Connection,
+        object_name: str,
+        column: str,
+        values: Iterable[Stored],
+        *,
+        live: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> dict[str, Row]:
+        """Rows whose `column` is among `values`, by id: deleted ones too unless `live`. One statement whatever the number of values.
+
+        Unique fields are indexed among live rows, so a look-up by one of them must ask for live rows, or it reads the whole table.
+        """
         obj = self.org.objects[object_name]
-        names = obj.columns
+        names = columns or obj.columns
+        only = '"IsDeleted" = 0 AND ' if live else ""
         cursor = connection.execute(
-            f'SELECT {_quoted(names)} FROM "{obj.name}" WHERE "{column}" IN (SELECT value FROM json_each(?))', (json.dumps(list(values)),)
+            f'SELECT {_quoted(names)} FROM "{obj.name}" WHERE {only}"{column}" IN (SELECT value FROM json_each(?))',
+            (json.dumps(list(values)),),
         )
         return {row[0]: dict(zip(names, row, strict=False)) for row in cursor}
 
@@ -244,7 +258,7 @@ class Store:
     def find(self, object_name: str, column: str, value: Stored) -> list[Row]:
         """Live rows with this value."""
         with self.read() as connection:
-            return [row for row in self.rows_where(connection, object_name, column, [value]).values() if not row["IsDeleted"]]
+            return list(self.rows_where(connection, object_name, column, [value], live=True).values())
 
     def count(self, object_name: str) -> int:
         with self.read() as connection:
