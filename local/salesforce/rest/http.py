@@ -173,8 +173,9 @@ class Router:
     """Finds the route of a path. A literal segment wins over a parameter, and backs off when it leads nowhere."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
         self._root = _Node()
-        for route in routes:
+        for route in self.routes:
             self._add(route)
 
     def _add(self, route: Route) -> None:
