@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import click
-
 from omsync.platform.errors import OmsyncError
 
 #: group -> (module with a click command named `cli`, one line of help)
@@ -31,8 +30,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in GROUPS:
             return None
-        command = importlib.import_module(GROUPS[cmd_name][0]).cli
-        assert isinstance(command, click.Command)
+        command: click.Command = importlib.import_module(GROUPS[cmd_name][0]).cli
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
