@@ -20,6 +20,9 @@ from .store import Caller, Connection, Store
 #: refusals that stay true under their key. Not 404, 503, or a parent that is missing: the same request may be right later.
 KEPT = (409, 412, 422)
 
+#: fingerprint of a request that only asks: equal to any other
+INQUIRY = ""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -39,7 +42,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Key:
-    """An Idempotency-Key with the request it stands for. A command's key belongs to no client and is kept for good."""
+    """An Idempotency-Key with the request it stands for. A command's key belongs to no client and is kept for good.
+
+    A PATCH of nothing asks what became of the key: it gets the first answer whatever that request held, and uses an unused key up.
+    """
 
     client_id: str
     value: str
@@ -50,7 +56,8 @@ class Key:
         if value is None:
             return None
         content = f"{request} {json.dumps(body, sort_keys=True, default=str)}"
-        return cls("" if command else caller.client_id, value, hashlib.sha256(content.encode()).hexdigest())
+        asks = body == {} and request.startswith("PATCH")
+        return cls("" if command else caller.client_id, value, INQUIRY if asks else hashlib.sha256(content.encode()).hexdigest())
 
 
 def write(store: Store, caller: Caller, key: Key | None, work: Callable[[Connection], Answer]) -> Answer:
@@ -92,7 +99,7 @@ def _first_answer(connection: Connection, key: Key) -> Answer | None:
         "SELECT fingerprint, status, version, body FROM idempotency_keys WHERE client_id = %s AND key = %s", [key.client_id, key.value]
     ).fetchone()
     assert found is not None
-    if found[0] != key.fingerprint:
+    if INQUIRY not in (found[0], key.fingerprint) and found[0] != key.fingerprint:
         raise Problem(422, "This Idempotency-Key was used for another request.")
     return replace(Answer(found[1], found[3], found[2]), replayed=True)
 

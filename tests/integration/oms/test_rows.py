@@ -110,6 +110,18 @@ def test_a_412_is_the_first_answer_too(oms: Oms) -> None:
     assert again.headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_patch_of_nothing_asks_what_became_of_a_key(oms: Oms) -> None:
+    patient, used, unused = oms.patient(), str(uuid.uuid4()), str(uuid.uuid4())
+    url = f"/v1/patients/{patient['id']}"
+    first = oms.http.patch(url, json={"first_name": "B"}, headers={"If-Match": '"1"', "Idempotency-Key": used})
+    asked = oms.http.patch(url, json={}, headers={"If-Match": '"0"', "Idempotency-Key": used})
+    assert asked.text == first.text
+    assert oms.http.patch(url, json={}, headers={"If-Match": '"0"', "Idempotency-Key": unused}).status_code == 412
+    late = oms.http.patch(url, json={"first_name": "C"}, headers={"If-Match": '"2"', "Idempotency-Key": unused})
+    assert late.status_code == 412, "a key that was asked about is used up"
+    assert oms.get("patients", patient["id"])["first_name"] == "B"
+
+
 def test_a_missing_parent_is_no_final_answer(oms: Oms) -> None:
     parent, headers = str(uuid.uuid4()), {"Idempotency-Key": str(uuid.uuid4())}
     allergy = {"id": str(uuid.uuid4()), "patient_id": parent, "substance": "nuts"}

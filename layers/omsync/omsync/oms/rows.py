@@ -53,7 +53,7 @@ class OmsRows:
         key = inquiry.key
         try:
             row = self.client.patch(key.table, key.id, {}, version=NO_VERSION, key=inquiry.idempotency_key)
-        except (Stale, Rejected):
+        except Stale:
             return None
         return as_row(key.table, row)
 

@@ -17,7 +17,7 @@ from omsync.platform.times import microseconds
 from omsync.salesforce import collections, soap
 from omsync.salesforce.client import API_VERSION, SalesforceClient
 from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, chunked
-from omsync.salesforce.errors import DuplicateRecord, MissingParent, from_response
+from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, MissingParent, from_response
 from omsync.salesforce.query import Record, in_list
 from omsync.sync import ports
 from omsync.sync.ports import Answers, Lookup, Write
@@ -69,10 +69,12 @@ class SalesforceRecords:
         return [found.get(ref.id) for ref in refs]
 
     def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
-        """Live records by OMS_Id__c."""
+        """Records by OMS_Id__c: the live one, else one in the recycle bin."""
         found: dict[tuple[str, str], SalesforceRecord] = {}
-        for record in self._query(_grouped((lookup.object, lookup.id) for lookup in lookups), _EXTERNAL_ID, deleted=False):
-            found[record.object, str(record.oms_id).lower()] = record
+        for record in self._query(_grouped((lookup.object, lookup.id) for lookup in lookups), _EXTERNAL_ID, deleted=True):
+            name = record.object, str(record.oms_id).lower()
+            if name not in found or found[name].deleted:
+                found[name] = record
         return [found.get((lookup.object, lookup.id.lower())) for lookup in lookups]
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:
@@ -236,7 +238,7 @@ def _body(write: Write) -> dict[str, object]:
 
 def _fault(fault: OmsyncError) -> OmsyncError:
     """In the synchroniser's terms: a lost race is Stale, a missing parent is named by its OMS id."""
-    if isinstance(fault, DuplicateRecord):
+    if isinstance(fault, DuplicateRecord | EntityDeleted):
         return Stale(fault.message, code=fault.code)
     if isinstance(fault, MissingParent):
         return ports.MissingParent(fault.external_id)

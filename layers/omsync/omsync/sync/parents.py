@@ -61,7 +61,9 @@ async def bear_parents(work: Work, record: SalesforceRecord, units: Collection[s
     unborn = {ref for field, parent in record.parents.items() if (ref := await _unborn(work, field, parent, units)) is not None} - tried
     for ref in sorted(unborn):
         tried.add(ref)
-        await Await(ref)
+        outcome = await Await(ref)
+        if outcome.kind == "retryable":
+            raise Retryable("a parent is not in the OMS yet", code="sync.parent")
     return bool(unborn)
 
 
