@@ -394,6 +394,14 @@ def test_a_moment_is_the_same_whatever_its_offset(text: str) -> None:
     assert only("orders", placed_at=text)["Placed_At__c"] == "2026-01-31T23:59:59.123Z"
 
 
+def test_preflight_learns_which_columns_will_look_different() -> None:
+    assert compiled("orders").unusual(sample("orders", placed_at="2026-01-31T23:59:59.123456Z")) == ()
+    row = sample("orders", customer_note="a\r\nb", ship_state="illinois", promo_code="", agent_note="fine\nas it is")
+    assert compiled("orders").unusual(row) == ("promo_code", "ship_state", "customer_note")
+    address = sample("patients", shipping_address=ADDRESS | {"city": " Springfield"}, email="A@b.de")
+    assert compiled("patients").unusual(address) == ("email", "shipping_address.city")
+
+
 # -------------------------------------------------------------------------------------------------- reading references
 def test_the_default_owner_stands_in_for_staff_without_a_user_and_is_never_taken_for_somebody() -> None:
     mapping = compiled("support_cases")

@@ -14,7 +14,7 @@ from collections.abc import Collection, Container
 from functools import lru_cache
 
 from omsync.mapping.errors import TransformError
-from omsync.mapping.inward import ABSENT, Ids, Inward, SalesforceRecord, read
+from omsync.mapping.inward import ABSENT, Absent, Ids, Inward, SalesforceRecord, read
 from omsync.mapping.load import load_mappings
 from omsync.mapping.model import Column, Field, Json, Mappings, Row, TableMapping, Target
 from omsync.mapping.outward import Outward, Record
@@ -70,6 +70,21 @@ class Compiled:
                 raise fault.at(column, f"{self.mapping.table}/{row.get('id')}")
         return [self._outward[target.object](row, staff) for target in self.mapping.targets if target.when is None or target.when(row)]
 
+    def unusual(self, row: Row) -> tuple[str, ...]:
+        """The text columns whose value is not its own normal form (outer white space, control characters, a state's name): preflight's list.
+
+        Salesforce will hold the normal form; both sides count as equal, so the OMS keeps what it has.
+        """
+        found: dict[str, None] = {}
+        for record in self.to_salesforce(row, existing=True):
+            back = self.to_oms(record.object, record.values, errors=[])
+            for source, column in self.columns.items():
+                if column.type.startswith(("text", "char(")):
+                    theirs = _at(back, source)
+                    if theirs is not ABSENT and theirs != _at(row, source):
+                        found[source] = None
+        return tuple(found)
+
     def match_values(self, row: Row) -> dict[str, Json]:
         """Matched tables: field -> value to find the record by, best first, nulls left out."""
         found: dict[str, Json] = {}
@@ -120,6 +135,15 @@ class Compiled:
         it is raised.
         """
         return self._inward[object_name](record, fields, ids, errors)
+
+
+def _at(row: Row, source: str) -> Json | Absent:
+    """The value at `status` or `shipping_address.line1`."""
+    head, _, tail = source.partition(".")
+    value = row.get(head, ABSENT)
+    if not tail:
+        return value
+    return value.get(tail, ABSENT) if isinstance(value, dict) else ABSENT
 
 
 def _normal(codec: Codec, value: Json) -> Json:
