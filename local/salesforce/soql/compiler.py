@@ -228,6 +228,7 @@ class _Compiler:
         params: list[Stored] = []
         columns: list[str] = []
         cells: dict[str, Cell] = {}
+        functions: dict[str, str] = {}
         unnamed = 0
         for item in self._expanded(query, scope):
             if not isinstance(item, SelectExpr):
@@ -243,6 +244,8 @@ class _Compiler:
                 raise malformed(f"duplicate alias: {name}")
             sql, field_type = expr_sql(item.expr, scope)
             cells[name] = Cell(len(columns), field_type, _show(item.expr))
+            if has_aggregate(item.expr):
+                functions[name] = _text(item.expr)
             columns.append(sql)
         where = self._where(query, scope, params)
         having = ""
@@ -253,7 +256,7 @@ class _Compiler:
             f"SELECT {', '.join(columns)} FROM {scope.from_sql}{f' WHERE {where}' if where else ''}"
             f"{f' GROUP BY {", ".join(groups)}' if groups else ''}{having}{order}{limits_sql(query.limit, query.offset)}"
         )
-        return Aggregation(scope, sql, params, cells)
+        return Aggregation(scope, sql, params, cells, functions)
 
     def _count(self, query: Query, scope: Scope) -> Aggregation:
         """SELECT COUNT() FROM ...: totalSize alone."""

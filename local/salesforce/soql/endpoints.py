@@ -12,7 +12,7 @@ from local.salesforce.soql.compiler import compile_query
 from local.salesforce.soql.errors import SoqlError
 from local.salesforce.soql.executor import BATCH, MIN_BATCH, Executor, Locators
 from local.salesforce.soql.parser import parse
-from local.salesforce.soql.plan import Aggregation, Selection
+from local.salesforce.soql.plan import Aggregation, Plan, Selection
 
 if TYPE_CHECKING:
     from local.salesforce.rest.state import OrgState
@@ -82,28 +82,38 @@ class QueryEndpoints:
     def _columns(self, soql: str, request: Request) -> dict[str, object]:
         """What `columns=true` asks for: the query's columns instead of its records."""
         plan = compile_query(parse(soql), self._state.org, self._state.context(request))
-        cells = list(plan.cells.items()) if isinstance(plan, Aggregation) else plan.headers
-        fields = [(name, cell.field) for name, cell in cells]
         obj = plan.scope.object
         return {
-            "columnMetadata": [_column_metadata(name, f, aggregate=isinstance(plan, Aggregation)) for name, f in fields],
+            "columnMetadata": _columns_of(plan),
             "entityName": obj.name,
             "groupBy": isinstance(plan, Aggregation) and not plan.count_only,
-            "idSelected": isinstance(plan, Selection) and any(name == "Id" for name, _ in fields),
+            "idSelected": isinstance(plan, Selection) and any(name == "Id" for name, _ in plan.headers),
             "keyPrefix": obj.key_prefix,
         }
 
 
-def _column_metadata(name: str, f: FieldType, *, aggregate: bool) -> dict[str, object]:
+def _columns_of(plan: Plan) -> list[dict[str, object]]:
+    """Fields, aggregates under the function's text, and child subqueries with their own columns joined."""
+    if isinstance(plan, Aggregation):
+        return [_column_metadata(name, cell.field, plan.functions.get(name)) for name, cell in plan.cells.items()]
+    columns = [_column_metadata(name, cell.field) for name, cell in plan.headers]
+    for child in plan.children:
+        joined = _column_metadata(child.key, child.lookup, child.key)
+        joined["joinColumns"] = _columns_of(child.selection)
+        columns.append(joined)
+    return columns
+
+
+def _column_metadata(name: str, f: FieldType, function: str | None = None) -> dict[str, object]:
     apex = {Kind.ID: "Id", Kind.CHECKBOX: "Boolean", Kind.INTEGER: "Integer", Kind.DATE: "Date", Kind.DATETIME: "Datetime"}
     apex_type = "Id" if f.is_reference else "Double" if f.is_number and f.kind is not Kind.INTEGER else apex.get(f.kind, "String")
     return {
-        "aggregate": aggregate,
+        "aggregate": function is not None,
         "apexType": apex_type,
         "booleanType": f.kind is Kind.CHECKBOX,
         "columnName": name,
         "custom": f.custom,
-        "displayName": name,
+        "displayName": function or name,
         "foreignKeyName": f.relationship,
         "insertable": f.createable,
         "joinColumns": [],

@@ -145,6 +145,7 @@ class Aggregation:
     sql: str
     params: list[Stored]
     cells: dict[str, Cell]
+    functions: dict[str, str] = field(default_factory=dict)  # of the cells that aggregate: `COUNT(Id)`
 
     @property
     def count_only(self) -> bool:
