@@ -45,7 +45,8 @@ def address_text(obj: ObjectType, f: FieldType, row: Row) -> str:
     def part(name: str) -> str:
         return str(row.get(f"{stem}{name}") or "")
 
-    city = " ".join(piece for piece in (f"{part('City')}," if part("City") else "", part("State"), part("PostalCode")) if piece)
+    region = " ".join(piece for piece in (part("State"), part("PostalCode")) if piece)
+    city = ", ".join(piece for piece in (part("City"), region) if piece)
     return "\n".join(line for line in (part("Street"), city, part("Country")) if line)
 
 
