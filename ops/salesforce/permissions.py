@@ -17,7 +17,7 @@ from ops.salesforce.xml import Node
 #: Objects without permissions of their own: they follow a parent, or everybody has them.
 _NO_OBJECT_PERMISSIONS = frozenset({"User", "OrderItem", "PricebookEntry", "EmailMessage"})
 #: Standard fields that no column fills and that are read all the same: the roll-up that reconciliation compares with the OMS's subtotal.
-_ALSO_READ = {"Order": ("TotalAmount",)}
+_ALSO_READ = {"User": ("EmployeeNumber",), "Order": ("TotalAmount",)}
 #: Fields of the Cases omsync opens; they stand in force-app and are not the mapping's.
 INTEGRATION_CASE = ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c")
 _SYNC = ("Sync_Save__c", "Sync_Seen__c", "Sync_Write__c", "Sync_Stamps__c")

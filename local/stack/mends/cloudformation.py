@@ -1,4 +1,4 @@
-"""CloudFormation: the time to live of a table, and email templates.
+"""CloudFormation: the time to live of a table, numbers that come from parameters, and email templates.
 
 Sources: AWS::DynamoDB::Table TimeToLiveSpecification, AWS::SES::Template.
 """
@@ -22,6 +22,12 @@ def install() -> None:
         "create": _with_ttl(table["create"], lambda arguments: arguments[1]),
         "update": _with_ttl(table["update"], lambda arguments: arguments[2]),
     }
+    for kind in ("AWS::Lambda::EventSourceMapping", "AWS::Lambda::Function"):  # parameters are text, even of type Number
+        handlers = provisioners._RESOURCE_HANDLERS[kind]
+        provisioners._RESOURCE_HANDLERS[kind] = handlers | {
+            "create": _with_numbers(handlers["create"], 1),
+            "update": _with_numbers(handlers["update"], 2),
+        }
     provisioners._RESOURCE_HANDLERS["AWS::SES::Template"] = {
         "create": _create_template,
         "update": _update_template,
@@ -40,6 +46,26 @@ def _with_ttl(provision: Callable[..., Provisioned], properties_of: Callable[[tu
         return name, attributes
 
     return provisioned
+
+
+#: A parameter is text, even of type Number; CloudFormation turns it into what the property wants.
+_NUMBERS = frozenset({"BatchSize", "MaximumBatchingWindowInSeconds", "MaximumConcurrency", "MemorySize", "Timeout", "Size"})
+
+
+def _with_numbers(provision: Callable[..., Provisioned], place: int) -> Callable[..., Provisioned]:
+    def provisioned(*arguments: Any, **named: Any) -> Provisioned:
+        return provision(*arguments[:place], _numbers(arguments[place]), *arguments[place + 1 :], **named)
+
+    return provisioned
+
+
+def _numbers(properties: Any) -> Any:
+    if not isinstance(properties, dict):
+        return properties
+    return {
+        name: int(value) if name in _NUMBERS and isinstance(value, str) and value.isdigit() else _numbers(value)
+        for name, value in properties.items()
+    }
 
 
 def _create_template(logical_id: str, properties: Properties, stack_name: str) -> Provisioned:

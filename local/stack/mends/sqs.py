@@ -43,11 +43,18 @@ def install() -> None:
     service._receive_messages_for_esm = _receive_batch
     _run = lambda_svc._run_sqs_batch
     _execute = lambda_svc._execute_function
+    lambda_svc._sqs_esm_concurrency = functools.partial(_concurrency, lambda_svc._sqs_esm_concurrency)
     lambda_svc._run_sqs_batch = functools.partial(_run_batch, _run)
     lambda_svc._execute_function = functools.wraps(_execute)(functools.partial(_judge_batch, _execute))
     service._HANDLERS.update(
         {"StartMessageMoveTask": _start_move, "ListMessageMoveTasks": _list_moves, "CancelMessageMoveTask": _cancel_move}
     )
+
+
+def _concurrency(own: Callable[..., int], esm: dict[str, Any], *arguments: Any, **named: Any) -> int:
+    """MaximumConcurrency as a number: a template's parameter gives text."""
+    scaling = {name: int(value) for name, value in (esm.get("ScalingConfig") or {}).items()}
+    return own({**esm, "ScalingConfig": scaling}, *arguments, **named)
 
 
 def _serialise() -> None:

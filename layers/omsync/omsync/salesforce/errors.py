@@ -77,12 +77,21 @@ class CreateOnly(Permanent):
     """A field that only a create may carry was sent with an update, or one that a create needs was left out."""
 
 
+#: a field or relationship that the org does not have: a name of metadata, not a value
+_UNKNOWN_NAME = re.compile(r"(?:No such column|Didn't understand relationship|No such relation) '(?P<name>\w{1,80})'")
+
+
+def _named(message: str) -> str | None:
+    found = _UNKNOWN_NAME.search(message)
+    return found["name"] if found else None
+
+
 _EXISTING_ID = re.compile(r"record with id:? ?<?(?P<id>[a-zA-Z0-9]{15,18})", re.IGNORECASE)
 
 
 def translate(code: str, message: str = "", fields: Sequence[str] = ()) -> OmsyncError:
     """One Salesforce error -> one of ours. Never keeps `message`, which may quote values."""
-    field = fields[0] if fields else None
+    field = fields[0] if fields else _named(message)
     if code == "FIELD_CUSTOM_VALIDATION_EXCEPTION" and STALE_TOKEN in message:
         return Stale("a newer version is there already", code=STALE_TOKEN)
     if code == "REQUEST_LIMIT_EXCEEDED":

@@ -13,7 +13,7 @@ def org_ids(client: SalesforceClient) -> dict[str, str]:
         f"record_type:{row['SobjectType']}.{row['DeveloperName']}": str(row["Id"])
         for row in query(client, "SELECT Id, SobjectType, DeveloperName FROM RecordType WHERE IsActive = true")
     }
-    book = next(query(client, "SELECT Id FROM Pricebook2 WHERE IsStandard = true AND IsActive = true"), None)
+    book = next(query(client, "SELECT Id FROM Pricebook2 WHERE IsStandard = true"), None)
     if book is None:
-        raise Permanent("the org has no active standard price book: activate it in Setup, Price Books", code="salesforce.org")
+        raise Permanent("the org has no standard price book: activate it in Setup, Price Books", code="salesforce.org")
     return {**found, "standard_price_book": str(book["Id"])}

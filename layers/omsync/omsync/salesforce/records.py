@@ -18,9 +18,10 @@ from omsync.salesforce import collections, soap
 from omsync.salesforce.client import API_VERSION, SalesforceClient
 from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, chunked
 from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, MissingParent, from_response
+from omsync.salesforce.files import attach
 from omsync.salesforce.query import Record, in_list
 from omsync.sync import ports
-from omsync.sync.ports import Answers, Lookup, Write
+from omsync.sync.ports import Answers, Attachment, Lookup, Write
 from omsync.sync.records import Parent, SalesforceRecord, SalesforceRef, Stamp
 
 #: ids in one query: its answer comes in one page of at most 2,000 rows, fewer where rows are long
@@ -91,6 +92,18 @@ class SalesforceRecords:
                 answers[number] = str(outcome.id) if outcome.error is None else _fault(outcome.error)
         return answers
 
+    def attach(self, attachments: Sequence[Attachment]) -> Answers[None]:
+        """Each record's long texts, as files beside it."""
+        return [self._attach(attachment) for attachment in attachments]
+
+    def _attach(self, attachment: Attachment) -> OmsyncError | None:
+        try:
+            for one in attachment.files:
+                attach(self.client, attachment.record.id, one)
+        except OmsyncError as fault:
+            return fault
+        return None
+
     def undelete(self, refs: Sequence[SalesforceRef]) -> Answers[None]:
         """Out of the recycle bin."""
         answers: list[OmsyncError | None] = []
@@ -150,7 +163,7 @@ class SalesforceRecords:
                     if one.feature is not None:
                         continue
                     fields[name] = None
-                    if one.references is not None:
+                    if one.references is not None and not one.references.many:
                         lookups[name] = one.references
             fields[_EXTERNAL_ID] = None
             self._shapes[obj] = _Shape(tuple(fields), lookups, record_types, obj in _MERGEABLE)
