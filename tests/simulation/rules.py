@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from omsync.mapping.model import Json, Owner, Policy
+from omsync.mapping.outward import File
 from omsync.sync.records import Command, OmsRow, SalesforceRecord, Side, Stamp, Unit, UnitValue
 
 
@@ -190,6 +191,10 @@ class SimRules:
             line, city = self._fields[unit]
             return None if value[line] is None else {"line": value[line], "city": value[city]}
         return value[self._fields[unit][0]]
+
+    def files(self, row: OmsRow) -> tuple[File, ...]:
+        body = str(row.values.get("body"))
+        return (File("body__c", "body.txt", body),) if body.startswith("long") else ()
 
     def birth(self, record: SalesforceRecord) -> Mapping[str, Json]:
         carried = self.birth_units(record) | {unit for unit in ("patient", "text") if unit in self.units}

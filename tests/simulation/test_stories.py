@@ -357,6 +357,22 @@ def test_an_edit_of_a_signed_note_is_reverted_and_logged(shared: House) -> None:
     }
 
 
+# -------------------------------------------------------------------------------------------------------------- files
+def test_a_text_too_long_for_its_field_is_attached_once_even_if_the_function_is_killed_after_the_write(shared: House) -> None:
+    key = RecordKey("notes", "00000000-0000-4000-8000-000000000002")
+    shared.row(key, patient=PATIENT.id, body="long text")
+    steps = shared.synchroniser().batch([key]).steps()
+    while shared.world.live(key) is None:
+        next(steps)
+    del steps  # killed before it attached
+    shared.sync()
+    shared.sync(key)
+    assert shared.world.files == {shared.record(key).id: ["long text"]}
+    shared.oms_edits(key, body="long text, changed")
+    shared.sync()
+    assert shared.world.files[shared.record(key).id][1:] == ["long text, changed"]
+
+
 # ------------------------------------------------------------------------------------------------------------ deletes
 def test_a_soft_delete_in_the_oms_is_a_mark_in_salesforce(shared: House) -> None:
     shared.oms_edits(PATIENT, deleted_at="now")

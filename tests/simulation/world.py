@@ -18,6 +18,7 @@ from omsync.mapping.model import Json
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.sync.ports import (
     Answers,
+    Attachment,
     CaseRequest,
     CaseStatus,
     Conflict,
@@ -129,6 +130,7 @@ class World:
         self.requested: dict[int, str] = {}  # command's edit -> order's OMS id
         self.executed: dict[int, int] = {}
         self.inserted: dict[str, int] = {}  # OMS id of a message -> how often it was inserted
+        self.files: dict[str, list[str]] = {}  # Salesforce id -> texts attached
         self.purged: dict[str, int] = {}  # OMS id -> how often a person emptied its record out of the recycle bin
         self.fault: Callable[[str, str], None] = lambda system, moment: None
         self.trace: list[str] | None = None
@@ -444,6 +446,13 @@ class Salesforce(Fake):
             if record.oms_id == oms_id and not record.deleted and record.object == "Account":
                 return record.id
         raise MissingParent(oms_id)
+
+    def attach(self, attachments: Sequence[Attachment]) -> Answers[None]:
+        return self.each(attachments, self._attach)
+
+    def _attach(self, attachment: Attachment) -> None:
+        for file in attachment.files:
+            self.world.files.setdefault(attachment.record.id, []).append(file.text)
 
     def undelete(self, refs: Sequence[SalesforceRef]) -> Answers[None]:
         return self.each(refs, self._undelete)

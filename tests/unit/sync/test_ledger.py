@@ -143,6 +143,7 @@ items = st.builds(
     merged_into=st.none() | names,
     relink=st.booleans(),
     lease=st.none() | st.builds(Lease, names, counts),
+    files=names | st.just(""),
     mapping=names | st.just(""),
 )
 

@@ -29,6 +29,7 @@ from omsync.sync.commands import execute
 from omsync.sync.context import Shared, Work, look_up
 from omsync.sync.digests import Digests
 from omsync.sync.effects import (
+    Attach,
     Await,
     Batch,
     CloseCase,
@@ -47,7 +48,7 @@ from omsync.sync.effects import (
 from omsync.sync.intents import born, holds_of, land, resolve, taken
 from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.plan import Look, Plan, case_for, plan
-from omsync.sync.ports import CaseStatus, Lookup, MissingParent, Patch, Ports, Refused, Registry, Write
+from omsync.sync.ports import Attachment, CaseStatus, Lookup, MissingParent, Patch, Ports, Refused, Registry, Write
 from omsync.sync.records import Intent, Item, OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef
 
 #: looks at one record before it is left to a later attempt
@@ -187,7 +188,7 @@ async def _create(work: Work, item: Item, row: OmsRow) -> Outcome | None:
         return None
     base = dict(intent.to_salesforce)
     done = replace(item, salesforce_id=record_id, buried=None, base=base, held={}, version=row.version, save=1, intent=None, afloat=())
-    await _commit(work, item, done, {})
+    await _commit(work, item, done, row, {})
     return Outcome("written", work.key)
 
 
@@ -240,7 +241,7 @@ async def _merge(work: Work, stored: Item, look: Look, lookups: list[str]) -> Ou
     base = look.base(made.held)
     afloat = tuple(given_up for given_up in item.afloat if given_up.seen == save)
     done = replace(item, base=base, held=made.held, version=look.row.version, save=save, intent=None, gone=False, afloat=afloat)
-    await _commit(work, stored, done, cases)
+    await _commit(work, stored, done, look.row, cases)
     return Outcome("in_step" if intent is None and save == record.save else "written", work.key)
 
 
@@ -317,13 +318,25 @@ async def _close_refused(work: Work, item: Item, row: OmsRow, write: Write) -> N
         await work.save(replace(item, base=base, intent=None))
 
 
-async def _commit(work: Work, stored: Item, item: Item, cases: Mapping[str, CaseStatus]) -> None:
+async def _commit(work: Work, stored: Item, item: Item, row: OmsRow, cases: Mapping[str, CaseStatus]) -> None:
     """Save what is known now, if it is news; then ask humans about what is held and not asked yet."""
     if item.relink:
         await Relink(work.key)
-    item = replace(item, relink=False, mapping=work.rules.fingerprint)
+    files = await _attach(work, item, row)
+    item = replace(item, relink=False, files=files, mapping=work.rules.fingerprint)
     if item != stored:
         item = await work.save(item)
     for unit, hold in item.held.items():
         if cases.get(hold.case, "none") == "none":
             await OpenCase(case_for(item, unit, hold))
+
+
+async def _attach(work: Work, item: Item, row: OmsRow) -> str:
+    """Keep texts that are too long for their fields as files beside the record. -> What the item notes of them."""
+    files = work.rules.files(row)
+    if not files or item.object is None or item.salesforce_id is None:
+        return ""
+    digest = work.shared.digests.of(work.key, "files", {file.field: file.text for file in files})
+    if digest != item.files:
+        await Attach(Attachment(SalesforceRef(item.object, item.salesforce_id), files))
+    return digest

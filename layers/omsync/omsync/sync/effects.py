@@ -17,6 +17,7 @@ from typing import ClassVar, cast
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.ports import (
     Answers,
+    Attachment,
     CaseRequest,
     CaseStatus,
     Conflict,
@@ -183,6 +184,16 @@ class LogConflict(Effect[None]):
     @classmethod
     def perform(cls, ports: Ports, effects: Sequence[Effect[object]]) -> Answers[object]:
         return ports.conflicts.log([effect.conflict for effect in cast("Sequence[LogConflict]", effects)])
+
+
+@dataclass(frozen=True, slots=True)
+class Attach(Effect[None]):
+    stage = 14
+    attachment: Attachment
+
+    @classmethod
+    def perform(cls, ports: Ports, effects: Sequence[Effect[object]]) -> Answers[object]:
+        return ports.salesforce.attach([effect.attachment for effect in cast("Sequence[Attach]", effects)])
 
 
 @dataclass(frozen=True, slots=True)

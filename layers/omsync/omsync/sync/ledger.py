@@ -132,6 +132,7 @@ def _encode(item: Item) -> dict[str, AttributeValueTypeDef]:
         "salesforce_id": item.salesforce_id,
         "buried": item.buried,
         "merged_into": item.merged_into,
+        "files": item.files or None,
         "mapping": item.mapping or None,
         "base": _text({unit: list(mark) for unit, mark in item.base.items()}),
         "held": _text({unit: [hold.case, hold.reason, hold.save, hold.edited_at] for unit, hold in item.held.items()}),
@@ -165,6 +166,7 @@ def _decode(key: RecordKey, row: Mapping[str, AttributeValueTypeDef]) -> Item:
         merged_into=_string(row, "merged_into"),
         relink="relink" in row,
         lease=Lease(*lease) if lease else None,
+        files=_string(row, "files") or "",
         mapping=_string(row, "mapping") or "",
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from omsync.mapping.model import Json
+from omsync.mapping.outward import File
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.records import (
     Command,
@@ -130,6 +131,14 @@ class Lookup:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Texts that are too long for their fields, to be kept as files beside a record."""
+
+    record: SalesforceRef
+    files: tuple[File, ...]
+
+
 class SalesforcePort(Protocol):
     """Salesforce's API, as the integration user."""
 
@@ -143,6 +152,10 @@ class SalesforcePort(Protocol):
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:
         """The record's id. Grouped into Collections, allOrNone false."""
+        ...
+
+    def attach(self, attachments: Sequence[Attachment]) -> Answers[None]:
+        """The same text again adds no second file."""
         ...
 
     def undelete(self, refs: Sequence[SalesforceRef]) -> Answers[None]:
@@ -312,6 +325,10 @@ class TableRules(Protocol):
 
     def fields(self, row: OmsRow, sobject: str, units: frozenset[str] | None) -> Mapping[str, Json]:
         """Salesforce's fields of these units, JSON-ready; None: of an insert, constants included."""
+        ...
+
+    def files(self, row: OmsRow) -> tuple[File, ...]:
+        """The row's texts that their fields hold the beginning of only."""
         ...
 
     def columns(self, record: SalesforceRecord, units: frozenset[str]) -> Mapping[str, Json]:

@@ -186,6 +186,7 @@ class Item:
     merged_into: str | None = None  # OMS id of the winner of a merge in Salesforce: this item is retired
     relink: bool = False  # its children's lookups are to be written again
     lease: Lease | None = None
+    files: str = ""  # digest of the texts that were attached as files, being too long for their fields
     mapping: str = ""  # fingerprint of the mapping that wrote it
 
     @property
@@ -197,7 +198,7 @@ class Item:
         base = {unit: mark._replace(save=0) for unit, mark in self.base.items()}
         afloat = tuple(intent for intent in self.afloat if intent.seen == 0)
         buried = self.salesforce_id if record_id is None else None
-        return replace(self, salesforce_id=record_id, buried=buried, save=0, base=base, afloat=afloat)
+        return replace(self, salesforce_id=record_id, buried=buried, save=0, base=base, afloat=afloat, files="")
 
 
 type OutcomeKind = Literal["in_step", "written", "skipped", "ignored", "retired", "retryable", "permanent"]

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from omsync.mapping import Compiled, Field, Json, Mappings, Record, TableMapping, Target, TransformError, compile_mapping, to_json
+from omsync.mapping import Compiled, Field, File, Json, Mappings, Record, TableMapping, Target, TransformError, compile_mapping, to_json
 from omsync.mapping.compiled import DEFAULT_TIME_ZONE
 from omsync.sync.ports import TableRules
 from omsync.sync.records import Command, OmsRow, SalesforceRecord, Side, Stamp, Unit, UnitValue
@@ -177,6 +177,9 @@ class MappedRules:
             names = {name for unit in units for name in self._fields[sobject].get(unit, ())}
             body = to_json(record, self._org.ids, "update", fields=names)
         return {name: value for name, value in body.items() if name not in _OWN_FIELDS and name != "attributes"}
+
+    def files(self, row: OmsRow) -> tuple[File, ...]:
+        return self._record(row).files
 
     # -------------------------------------------------------------------------------------------------- Salesforce's side
     def record_values(self, record: SalesforceRecord) -> Mapping[str, UnitValue]:
