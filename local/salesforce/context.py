@@ -44,8 +44,9 @@ class Permissions:
             return True, True
         # An address is granted as a whole; a Person Account's `X__pc` through Contact's `X__c`, `PersonMailingCity` through `MailingAddress`.
         names = {f"{obj.name}.{f.name}", f"{obj.name}.{f.compound or f.name}"}
-        if f.person:
-            names |= {f"Contact.{f.person}", f"Contact.{(f.compound or f.person).removeprefix('Person')}"}
+        whole = f.compound or f.name
+        if f.person or (whole.startswith("Person") and whole in obj.compounds):
+            names |= {f"Contact.{f.person}", f"Contact.{whole.removeprefix('Person')}"}
         grants = [g for s in self.sets for g in (s.fields.get(name.lower()) for name in names) if g is not None]
         return any(readable or editable for readable, editable in grants), any(editable for _, editable in grants)
 
