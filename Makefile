@@ -23,7 +23,7 @@ help:  ## list the commands
 setup: $(STAMP)  ## the virtual environment with the `omsync` command in it
 
 $(VENV)/bin/python:
-	@tools/find-python | xargs -I{} {} -m venv $(VENV)
+	@python=$$(tools/find-python); "$$python" -m venv $(VENV)
 
 $(STAMP): $(VENV)/bin/python requirements/uv.txt requirements/dev.txt pyproject.toml
 	@echo "setting up $(VENV)"
