@@ -19,7 +19,7 @@ from local.salesforce.app import announce, build, close
 from local.salesforce.server import DROP, Server
 from local.salesforce.setup import write_session
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 3  # for calls under way; an idle TLS client may never say good-bye
 
 
 class DroppableProtocol(HttpToolsProtocol):

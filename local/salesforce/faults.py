@@ -118,7 +118,7 @@ class Faults:
         with self._lock:
             gone = [fault_id] if fault_id in self._rules else list(self._rules) if fault_id is None else []
             for known in gone:
-                self._rules.pop(known, None)  # type: ignore[arg-type]
+                self._rules.pop(known, None)
             return len(gone)
 
     def list(self) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ import heapq
 import itertools
 import json
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,8 +105,8 @@ class ApiLane:
     def __init__(self, credential: NamedCredential, clock: Callable[[], float] = time.monotonic) -> None:
         self.credential = credential
         self.clock = clock
-        verify = credential.ca if credential.ca else True
-        self.http = httpx.Client(verify=_verifier(verify), timeout=TIMEOUT, trust_env=False)
+        trust = ssl.create_default_context(cafile=credential.ca) if credential.ca else True
+        self.http = httpx.Client(verify=trust, timeout=TIMEOUT, trust_env=False)
         self._token = ""
         self._expires = 0.0
 
@@ -141,12 +142,6 @@ class ApiLane:
             self._token = str(granted["access_token"])
             self._expires = self.clock() + max(0.0, float(granted.get("expires_in", 3600)) - 60)
         return {"Authorization": f"Bearer {self._token}"}
-
-
-def _verifier(verify: str | bool) -> object:
-    import ssl
-
-    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
 
 
 def _without_bad(hints: Sequence[Hint], answer: httpx.Response) -> list[Hint]:

@@ -88,8 +88,8 @@ class Layouts:
             self._compact.setdefault(_object_name(path.parent.parent.name), {})[path.name.removesuffix(".compactLayout-meta.xml")] = names
 
     def _parse(self, name: str, obj: ObjectType, root: ElementTree.Element) -> Layout:
-        sections = [found for node in root.iter(f"{_NS}layoutSections") if (found := _section(node))]
-        related = [found for node in root.iter(f"{_NS}relatedLists") if (found := self._related(obj, node))]
+        sections = [section for node in root.iter(f"{_NS}layoutSections") if (section := _section(node))]
+        related = [children for node in root.iter(f"{_NS}relatedLists") if (children := self._related(obj, node))]
         return Layout(name, sections, related)
 
     def _related(self, obj: ObjectType, node: ElementTree.Element) -> RelatedList | None:

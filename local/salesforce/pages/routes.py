@@ -434,7 +434,8 @@ def record_name(obj: ObjectType, row: Row) -> str:
 
 def _matching(obj: ObjectType, term: str, kind: str, after: str) -> tuple[str, list[Stored]]:
     """The WHERE and ORDER of a list: newest first, filtered by words, record type and page."""
-    sql, values = "", []
+    sql = ""
+    values: list[Stored] = []
     record_type = obj.record_types.get(kind)
     if record_type is not None:
         sql += ' AND "RecordTypeId" = ?'
