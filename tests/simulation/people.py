@@ -171,7 +171,7 @@ class People:
         record.fields = fields
         at = world.tick()
         if spec.guarded:
-            record.stamps = {name: Stamp(1, at) for name in fields}
+            record.stamps = {name: Stamp(1, at + world.skew) for name in fields}
         else:
             world.inserted[identity(record)] = 1
         world.hint(SalesforceRef(record.object, record.id))

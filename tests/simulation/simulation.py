@@ -36,6 +36,8 @@ class Weather:
     outage: float = 0.02
     edits: int = 14
     workers: int = 4
+    skew: int = 0  # microseconds by which Salesforce's clock is ahead
+    times: bool = True  # the OMS tells when each column was edited
     messages: float = 0.0  # how often the OMS sends one, beside what else people do
 
 
@@ -45,6 +47,9 @@ WEATHERS = (
     Weather(kill=0.06, deaf=0.04),
     Weather(edits=30, kill=0.005, deaf=0.005),
     Weather(outage=0.1, workers=6, dup=0.6),
+    Weather(skew=3_600_000_000),
+    Weather(skew=-3_600_000_000),
+    Weather(times=False),
 )
 
 
@@ -59,7 +64,7 @@ class Worker:
 
 class Simulation:
     def __init__(self, seed: int, weather: Weather, parts: frozenset[str] = PARTS, *, trace: bool = False) -> None:
-        self.world = World(seed, parts, lose=weather.lose, dup=weather.dup)
+        self.world = World(seed, parts, lose=weather.lose, dup=weather.dup, skew=weather.skew, times=weather.times)
         self.weather, self.calm = weather, False
         self.people = People(self.world)
         self.people.restless.append((weather.messages, lambda: self.people.create_in_oms("messages")))

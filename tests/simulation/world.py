@@ -110,9 +110,12 @@ class Record:
 class World:
     """Everything outside the synchroniser."""
 
-    def __init__(self, seed: int, parts: frozenset[str] = PARTS, *, lose: float = 0.0, dup: float = 0.25) -> None:
+    def __init__(
+        self, seed: int, parts: frozenset[str] = PARTS, *, lose: float = 0.0, dup: float = 0.25, skew: int = 0, times: bool = True
+    ) -> None:
         self.random = random.Random(seed)
         self.parts, self.lose, self.dup = parts, lose, dup
+        self.skew, self.times = skew, times  # Salesforce's clock against the OMS's; does the OMS keep times per column?
         self.time = 1_000_000
         self.numbers = 0
         self.rows: dict[RecordKey, Row] = {}
@@ -185,10 +188,13 @@ class World:
             key=row.key,
             version=row.version,
             values=dict(row.values),
-            edited_at=dict(row.edited_at) if "edited_at" in self.parts else dict.fromkeys(row.edited_at, 1),
+            edited_at=self._times(row) if self.times else None,
             changed_by=row.changed_by,
             deleted=row.deleted,
         )
+
+    def _times(self, row: Row) -> dict[str, int]:
+        return dict(row.edited_at) if "edited_at" in self.parts else dict.fromkeys(row.edited_at, 1)
 
     def store(self, row: Row, values: Mapping[str, Json], by: str) -> None:
         """An UPDATE: a column's time moves only when its value does."""
@@ -242,7 +248,7 @@ class World:
         record.save += 1
         for name, value in fields.items():
             if record.fields.get(name) != value:
-                record.stamps[name] = Stamp(record.save, at)
+                record.stamps[name] = Stamp(record.save, at + self.skew)
             record.fields[name] = value
         self.hint(SalesforceRef(record.object, record.id))
         self.say("SF person", record.object, record.id, dict(fields), "-> save", record.save)
@@ -251,7 +257,7 @@ class World:
         record = Record(sobject, f"{sobject[:3]}{self.number():015}", dict(fields))
         if person:
             at = self.tick()
-            record.stamps = {name: Stamp(1, at) for name in fields}
+            record.stamps = {name: Stamp(1, at + self.skew) for name in fields}
         self.records[record.id] = record
         return record
 

@@ -23,7 +23,7 @@ from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, 
 async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     """One look at a record; None: look again."""
     stored = await ReadItem(work.key)
-    item = stored or Item(key=work.key)
+    item = stored or Item(key=work.key, mapping=work.rules.fingerprint)
     if item.intent is not None:
         item = await resolve(work, item, item.intent)
     where = work.where(item)

@@ -129,7 +129,7 @@ class Synchroniser:
 
 async def converge(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     """One look at a record and what follows from it; None: look again."""
-    stored = await ReadItem(work.key) or Item(key=work.key)
+    stored = await ReadItem(work.key) or Item(key=work.key, mapping=work.rules.fingerprint)
     item = stored if stored.intent is None else await resolve(work, stored, stored.intent)
     where = work.where(item)
     sobject = item.object or (where.object if where else None) or await _object(work)
