@@ -287,11 +287,11 @@ class Engine:
         lower = key.name.lower()
         for index in pending(results):
             record = records[index]
-            sent = record[key.name] if key.name in record else next((v for k, v in record.items() if k.lower() == lower), None)
+            name = key.name if key.name in record else next((k for k in record if k.lower() == lower), None)
             try:
-                value = convert(sent)
+                value = convert(record[name]) if name is not None else None
             except Refused as refused:
-                results[index] = Result(False, None, False, [refused.error])
+                results[index] = Result(False, None, False, [refused.at(str(name), context.columns or tuple(record))])
                 continue
             if value is None:
                 results[index] = Result(False, None, False, [Error("MISSING_ARGUMENT", f"{key.name} not specified", (key.name,))])

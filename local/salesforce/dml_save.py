@@ -110,7 +110,7 @@ class Batch:
                 try:
                     value = lookup.convert(item.record[lookup.key])
                 except Refused as refused:
-                    item.errors.append(refused.error)
+                    item.errors.append(refused.at(lookup.key, self._header(item)))
                     continue
                 self._want(wanted, item, lookup.field, lookup.parent, lookup.by, value)
             for key, f in item.shape.nested:
@@ -138,7 +138,10 @@ class Batch:
         try:
             self._want(wanted, item, f, parent, key_field, converter(key_field, self.context.surface)(value))
         except Refused as refused:
-            item.errors.append(refused.error)
+            item.errors.append(refused.at(key, self._header(item)))
+
+    def _header(self, item: Item) -> tuple[str, ...]:
+        return self.context.columns or tuple(item.record)
 
     @staticmethod
     def _want(
@@ -191,16 +194,11 @@ class Batch:
 
     def _all_refusals(self, item: Item) -> None:
         """A client is told every bad value at once."""
-        keys = self.context.columns or tuple(item.record)
         for key, column, convert in item.shape.setters:
             try:
                 item.row[column] = convert(item.record[key])
             except Refused as refused:
-                error = refused.error
-                if "{column}" in error.message:
-                    position = keys.index(key) if key in keys else 0
-                    error = Error(error.status_code, error.message.replace("{column}", str(position)), error.fields)
-                item.errors.append(error)
+                item.errors.append(refused.at(key, self._header(item)))
 
     def _references(self, items: list[Item]) -> list[Item]:
         """Lookups given by id must name a live record of the right object."""

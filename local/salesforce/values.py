@@ -7,10 +7,12 @@ does: outer white space trimmed, '' stored as null, numbers rounded to the field
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Never
 
 from local.salesforce.context import Surface
@@ -24,6 +26,8 @@ _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@(?:[A-Za-z0-9](?:[A-Za-z0
 _CANONICAL_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\Z")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dZ?\Z")
+_HUGE = Decimal(10) ** 18
+_WIDE = Context(prec=60)
 _MULTI_LINE = frozenset({Kind.TEXT_AREA, Kind.LONG_TEXT, Kind.HTML})
 
 
@@ -35,12 +39,22 @@ class Refused(Exception):
         self.error = error
         self.request = request
 
+    def at(self, key: str, columns: Sequence[str]) -> Error:
+        """The error, with the number of the CSV column `key` where its words have a place for one."""
+        position = columns.index(key) if key in columns else 0
+        return replace(self.error, message=self.error.message.replace("{column}", str(position)))
+
 
 def utf16_length(text: str) -> int:
     """Length as Salesforce counts it."""
     if text.isascii():
         return len(text)
     return len(text) + sum(1 for character in text if character > "\uffff")
+
+
+def clean(text: str) -> str:
+    """Half a surrogate pair (JSON can escape one) becomes the replacement character: it has no UTF-8."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def converter(f: FieldType, surface: Surface) -> Converter:
@@ -104,6 +118,14 @@ def _checkbox(f: FieldType, surface: Surface) -> Converter:
     return convert
 
 
+def _float(value: str | int | Decimal) -> float:
+    """The nearest double; infinite beyond its range."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _number(f: FieldType, surface: Surface) -> Converter:
     integer = f.kind is Kind.INTEGER
     quantum = Decimal(1).scaleb(-f.scale)
@@ -114,7 +136,7 @@ def _number(f: FieldType, surface: Surface) -> Converter:
         if value is None or value == "":
             return None
         if type(value) is int or (type(value) is str and value.isascii() and value.isdigit()):
-            number = float(value)
+            number = _float(value)
         elif isinstance(value, (str, float)) and not isinstance(value, bool):
             try:
                 exact = Decimal(str(value).strip())
@@ -122,7 +144,7 @@ def _number(f: FieldType, surface: Surface) -> Converter:
                 not_of_type(f, value, surface)
             if not exact.is_finite() or (integer and exact != exact.to_integral_value()):
                 not_of_type(f, value, surface)
-            number = float(exact) if abs(exact) >= Decimal(10) ** 18 else float(exact.quantize(quantum, ROUND_HALF_UP))
+            number = _float(exact if abs(exact) >= _HUGE else exact.quantize(quantum, ROUND_HALF_UP, _WIDE)) + 0.0  # no -0.0
         else:
             not_of_type(f, value, surface)
         if not -limit < number < limit:
@@ -225,7 +247,7 @@ def _picklist(f: FieldType, surface: Surface) -> Converter:
             return None
         if not isinstance(value, str):
             not_of_type(f, value, surface)
-        text = value.strip()
+        text = clean(value.strip())
         if not text:
             return None
         if multi:
@@ -260,7 +282,7 @@ def _text(f: FieldType, surface: Surface) -> Converter:
             if isinstance(value, (dict, list)):
                 not_of_type(f, value, surface)
             value = str(value).lower() if isinstance(value, bool) else str(value)
-        text = value.strip()
+        text = clean(value.strip())
         if not text:
             return None
         if from_page:  # a browser's form sends CR LF
