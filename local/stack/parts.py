@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -50,7 +51,8 @@ def aws(home: Home, port: int) -> Part:
     }
     command = [sys.executable, "-m", "local.stack.ministack_launcher"]
     # Functions run on this interpreter with their layers, never with the project's own sources.
-    return Part("aws", command, environment(**told), lambda: status_of(f"http://127.0.0.1:{port}/_ministack/health") == 200)
+    url = f"http://127.0.0.1:{port}/_ministack/health"
+    return Part("aws", command, environment(**told), lambda: status_of(url) == 200, configuration=sources("local/stack"))
 
 
 def oms(home: Home, port: int, database_url: str, clients: object, target: Mapping[str, str]) -> Part:
@@ -62,7 +64,8 @@ def oms(home: Home, port: int, database_url: str, clients: object, target: Mappi
     command = [sys.executable, "-m", "local.oms", "--port", str(port), "--home", str(data)]
     told = environment(OMS_DATABASE_URL=database_url, OMS_CLIENTS=json.dumps(clients))
     url = f"http://127.0.0.1:{port}/healthz"
-    return Part("oms", command, told, lambda: status_of(url) == 200, configuration=json.dumps(sorted(target.items())))
+    configuration = json.dumps(sorted(target.items())) + sources("local/oms")
+    return Part("oms", command, told, lambda: status_of(url) == 200, configuration=configuration)
 
 
 def salesforce(home: Home, port: int, certificates: ca.Certificates, credential: Mapping[str, str]) -> Part:
@@ -74,10 +77,19 @@ def salesforce(home: Home, port: int, certificates: ca.Certificates, credential:
     command = [sys.executable, "-m", "local.salesforce", "--home", str(data), "--port", str(port)]
     command += ["--cert", str(certificates.certificate), "--key", str(certificates.key), "--metadata", str(ROOT / "salesforce")]
     url = f"https://localhost:{port}/services/data"
-    configuration = json.dumps(sorted(credential.items()))
+    configuration = json.dumps(sorted(credential.items())) + sources("local/salesforce", "salesforce")
     return Part(
         "salesforce", command, environment(), lambda: status_of(url, certificates.ca) == 200, seconds=90, configuration=configuration
     )
+
+
+def sources(*folders: str) -> str:
+    """A hash over a part's own files: after an edit, `up` starts it anew."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def postgres(home: Home, port: int) -> str:
