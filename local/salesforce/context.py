@@ -13,6 +13,17 @@ INTEGRATION_PERMISSION = "OMSync_Integration"
 LOAD_PERMISSION = "OMSync_Load"
 
 
+# Objects without permissions of their own ("Object Permissions", Metadata API): a detail follows its master, prices follow the product ...
+_FOLLOWS = {"OrderItem": "order", "PricebookEntry": "product2", "CaseComment": "case"}
+# ... mail, tasks and files are everybody's (who may edit tasks) ...
+_EVERYBODYS = frozenset({"EmailMessage", "Task", "ContentVersion", "ContentDocument", "ContentDocumentLink"})
+# ... and set-up is read by all, written by administrators, users also by who manages users.
+_USERS = frozenset({"User", "PermissionSetAssignment"})
+_SET_UP = _USERS | {
+    *("UserRole", "Profile", "PermissionSet", "Organization", "RecordType", "Group", "GroupMember", "QueueSobject"),
+}
+
+
 class Surface(StrEnum):
     """Through which door the records came; it decides how a malformed value is worded."""
 
@@ -59,10 +70,16 @@ class Permissions:
         return self._field(obj, f)[1]
 
     def allows(self, obj: ObjectType, action: str) -> bool:
-        """Object permission: `action` is create, read, edit or delete. Objects without permissions of their own are open to read."""
-        if self.everything:
+        """Object permission: `action` is create, read, edit or delete."""
+        name = obj.name
+        if self.everything or any(action in s.objects.get(name.lower(), frozenset()) for s in self.sets):
             return True
-        return any(action in s.objects.get(obj.name.lower(), frozenset()) for s in self.sets)
+        if name in _FOLLOWS:
+            parent, lent = _FOLLOWS[name], action if action == "read" else "edit"
+            return any(lent in s.objects.get(parent, frozenset()) for s in self.sets)
+        if name in _SET_UP:
+            return action == "read" or (name in _USERS and bool(self.user & {"ManageUsers", "ManageInternalUsers"}))
+        return name in _EVERYBODYS
 
 
 ADMIN = Permissions(everything=True, user=frozenset({"CreateAuditFields", "ModifyAllData", "ViewAllData"}))

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from local.salesforce.context import Context, Surface
+from local.salesforce.context import Context, Permissions, Surface
 from local.salesforce.dml_types import Error, Result, Row
+from local.salesforce.schema import PermissionSet
 from local.salesforce.store import Store
 from tests.unit.salesforce_sim.core.people import People
 
@@ -377,3 +378,28 @@ def test_an_inactive_user_owns_nothing_new(store: Store, people: People) -> None
     error = only_error(store.insert("Shipment__c", [{"OwnerId": people.load.user_id}], people.admin)[0])
     assert error.status_code == "INACTIVE_OWNER_OR_USER"
     assert store.insert("Shipment__c", [{"OwnerId": people.coordinator.user_id}], people.admin)[0].success
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "granted"),
+    [
+        ("OrderItem", "create", True),
+        ("OrderItem", "delete", True),
+        ("PricebookEntry", "edit", False),
+        ("PricebookEntry", "read", True),
+        ("EmailMessage", "create", True),
+        ("RecordType", "read", True),
+        ("RecordType", "edit", False),
+        ("User", "read", True),
+        ("User", "edit", False),
+        ("Account", "read", False),
+    ],
+)
+def test_some_objects_have_no_permissions_of_their_own(store: Store, name: str, action: str, granted: bool) -> None:
+    limited = PermissionSet("Limited", "Limited", objects={"order": frozenset({"read", "edit"}), "product2": frozenset({"read"})})
+    permissions = Permissions(sets=(limited,))
+    assert permissions.allows(store.org.objects[name], action) is granted
+
+
+def test_who_manages_users_may_change_them(store: Store) -> None:
+    assert Permissions(user=frozenset({"ManageInternalUsers"})).allows(store.org.objects["User"], "edit")
