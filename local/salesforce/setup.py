@@ -22,6 +22,7 @@ SESSION_FILE = "session.json"
 CREDENTIAL_FILE = "credential.json"
 DOMAIN = "omsync.example"
 MEDICAL_GROUP = "Upscript Medical Group"
+MEDICAL_GROUP_KEY = "6b3f6a52-7a0e-5d0e-9d5e-0b8a4c1f2e37"  # OMS_Id__c, to which the mapping of providers refers
 ADMINISTRATOR = "System Administrator"
 STANDARD_USER = "Standard User"
 API_ONLY = "Minimum Access - API Only Integrations"
@@ -74,7 +75,8 @@ class Setup:
         self._queues()
         self._put("Pricebook2", "Name", "Standard Price Book", IsStandard=1, IsActive=1)
         group = self.org.objects["Account"].record_types.get("Medical_Group")
-        self._put("Account", "Name", MEDICAL_GROUP, RecordTypeId=group.id if group else None, OwnerId=self.admin_id)
+        kind = group.id if group else None
+        self._put("Account", "Name", MEDICAL_GROUP, RecordTypeId=kind, OwnerId=self.admin_id, OMS_Id__c=MEDICAL_GROUP_KEY)
 
     def _id(self, object_name: str, column: str, value: Stored) -> str | None:
         sql = f'SELECT "Id" FROM "{object_name}" WHERE "{column}" = ? AND "IsDeleted" = 0'

@@ -18,6 +18,8 @@ from ops.salesforce.xml import Node
 _NO_OBJECT_PERMISSIONS = frozenset({"User", "OrderItem", "PricebookEntry", "EmailMessage"})
 #: Standard fields that no column fills and that are read all the same: the roll-up that reconciliation compares with the OMS's subtotal.
 _ALSO_READ = {"User": ("EmployeeNumber",), "Order": ("TotalAmount",)}
+#: Standard fields that a mapping's constant fills: every prescriber is a contact of one account.
+_CONSTANTS = {"Contact": ("AccountId",)}
 #: Fields of the Cases omsync opens; they stand in force-app and are not the mapping's.
 INTEGRATION_CASE = ("Integration_Key__c", "Integration_Record__c", "Integration_Field__c", "Integration_Count__c")
 _SYNC = ("Sync_Save__c", "Sync_Seen__c", "Sync_Write__c", "Sync_Stamps__c")
@@ -133,6 +135,7 @@ def _fields(org: OrgModel, role: Role) -> Iterator[Node]:
         if _access(role, name) != "none":
             granted |= {f"{name}.{field}": False for field in _ALSO_READ.get(name, ())}
             granted |= {f"{name}.{field}": role.machine for field in (INTEGRATION_CASE if name == "Case" else ())}
+            granted |= {f"{name}.{field}": role.machine for field in _CONSTANTS.get(name, ())}
     for permission in sorted(granted):
         yield {"editable": granted[permission], "field": permission, "readable": True}
 

@@ -1,0 +1,58 @@
+"""The org on its first day: what the mapping and the sync presuppose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from local.salesforce.app import build, close
+from local.salesforce.setup import MEDICAL_GROUP_KEY, SESSION_FILE, ensure_org, write_session
+from local.salesforce.testing import BASE
+from local.salesforce.testing import TestOrg as Org
+
+PROVIDERS = Path(__file__).parents[4] / "layers/omsync/omsync/mapping/tables/providers.yaml"
+
+
+def test_prescribers_find_their_account(org: Org) -> None:
+    constants = yaml.safe_load(PROVIDERS.read_text())["targets"][0]["constants"]
+    assert constants["AccountId"]["parent"] == MEDICAL_GROUP_KEY
+    kind = org.server.state.org.objects["Contact"].record_types["Provider"].id
+    fields = {
+        "RecordTypeId": kind,
+        "LastName": "House",
+        "NPI__c": "1234567890",
+        "Account": {"OMS_Id__c": MEDICAL_GROUP_KEY},
+        "OMS_Version__c": 1,
+    }
+    answer = org.patch("sobjects/Contact/OMS_Id__c/p-1", fields, token=org.login_as("integration"))
+    assert answer.status == 201, answer.text
+
+
+def test_the_standard_price_book_and_the_queue_are_there(org: Org) -> None:
+    found = org.get("query?q=SELECT Id, IsActive FROM Pricebook2 WHERE IsStandard = true").json()["records"]
+    assert [book["IsActive"] for book in found] == [True]
+    queue = org.get("query?q=SELECT Queue.DeveloperName FROM QueueSobject WHERE SobjectType = 'Case'").json()["records"]
+    assert [item["Queue"]["DeveloperName"] for item in queue] == ["Integration_Issues"]
+    kinds = org.get("query?q=SELECT DeveloperName FROM RecordType WHERE SobjectType = 'Account' AND IsActive = true").json()["records"]
+    assert {"Patient", "Pharmacy", "Medical_Group"} == {kind["DeveloperName"] for kind in kinds}
+
+
+def test_setting_up_twice_changes_nothing(org: Org) -> None:
+    def counts() -> dict[str, int]:
+        return {obj.name: org.server.state.store.count(obj.name) for obj in org.server.state.org if not obj.event}
+
+    before = counts()
+    assert ensure_org(org.server.state.store) == org.server.state.org_id
+    assert counts() == before
+
+
+def test_the_lasting_session_survives_a_restart_and_is_for_the_owner_alone(tmp_path: Path) -> None:
+    home = tmp_path / "org"
+    tokens = []
+    for _ in range(2):
+        server = build(home, [])
+        tokens.append(write_session(server.state.authority, home, BASE)["access_token"])
+        close(server)
+    assert tokens[0] == tokens[1]
+    assert (home / SESSION_FILE).stat().st_mode & 0o077 == 0
