@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from omsync.platform.errors import OmsyncError
 from omsync.sync.converge import Synchroniser
 from omsync.sync.digests import Digests
 from omsync.sync.effects import Batch
@@ -166,11 +167,18 @@ class Simulation:
         elif outcome.kind == "permanent":
             assert outcome.error is not None
             self.failed[ref] = outcome.error.code
-            if not isinstance(outcome.error, Refused) or outcome.error.columns != ("phone",):
+            if not self._deserved(outcome.error):
                 self.wrongly_failed.append(f"wrongly failed: {ref} {outcome.error}")
             self.world.say("failed", ref, outcome.error)
         else:
             self.failed.pop(ref, None)
+
+    @staticmethod
+    def _deserved(error: OmsyncError) -> bool:
+        """Only a birth that the OMS refuses, and births of its children, may fail for good."""
+        return (isinstance(error, Refused) and error.columns == ("phone",)) or (
+            error.code == "sync.parent" and "the OMS refuses phone" in str(error)
+        )
 
     # ------------------------------------------------------------------------------------------------------------ weather
     def _change_weather(self) -> None:

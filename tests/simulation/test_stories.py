@@ -193,6 +193,21 @@ def test_closing_its_case_accepts_salesforce_s_value(shared: House) -> None:
     assert not shared.world.items[PATIENT].held
 
 
+def test_an_edit_of_the_oms_after_the_accepted_value_arrived_there_is_a_new_one(shared: House) -> None:
+    shared.oms_edits(PATIENT, pronouns="she")
+    shared.salesforce_edits(PATIENT, pronouns="he")
+    shared.sync()
+    [key] = shared.world.cases
+    shared.ports.cases.close([key])
+    steps = shared.synchroniser().batch([PATIENT]).steps()
+    while shared.world.rows[PATIENT].values["pronouns"] != "he":
+        next(steps)
+    del steps  # killed before it could commit
+    shared.oms_edits(PATIENT, pronouns="they all")
+    shared.sync()
+    assert shared.both(PATIENT, "pronouns") == ("they all", "they all")
+
+
 def test_a_held_field_on_which_both_sides_come_to_agree_closes_its_case(shared: House) -> None:
     shared.oms_edits(PATIENT, pronouns="she")
     shared.salesforce_edits(PATIENT, pronouns="he")

@@ -32,7 +32,7 @@ async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
     if row is None:
         if record is None or record.deleted:
             return Outcome("ignored", work.key, "on neither side")
-        if not await bear_parents(work, record, work.rules.units, tried):
+        if not await bear_parents(work, record, work.rules.units, tried, born=True):
             await bear(work, item, record)
         return None
     item = born(work, item, row)

@@ -163,7 +163,7 @@ async def _without_row(work: Work, item: Item, record: SalesforceRecord | None, 
         return Outcome("ignored", work.key, "on neither side")
     if item.base or not work.rules.born_in_salesforce:
         raise Permanent("the OMS has no such row", code="sync.row", record=str(work.key))
-    if not await bear_parents(work, record, work.rules.units, tried):
+    if not await bear_parents(work, record, work.rules.units, tried, born=True):
         await bear(work, item, record)
     return None
 

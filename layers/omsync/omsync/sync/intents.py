@@ -34,7 +34,10 @@ async def resolve(work: Work, item: Item, intent: Intent) -> Item:
             held |= holds_of(work, item, intent, refused.columns)
         else:
             if answer is not None:
-                base |= taken(work, intent.to_oms, answer, _object(item))
+                agreed = taken(work, intent.to_oms, answer, _object(item))
+                base |= agreed
+                # what was accepted is settled: an edit of the OMS since then is a new one. A refused unit's Case is still to be closed.
+                held = {unit: hold for unit, hold in held.items() if unit not in agreed or hold.reason == "refused"}
                 gone = gone if intent.gone is None else intent.gone
     afloat = (*item.afloat, intent)[-AFLOAT:] if intent.to_salesforce else item.afloat
     return replace(item, base=base, held=held, gone=gone, intent=None, afloat=afloat)

@@ -55,15 +55,22 @@ async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
         _check(await Await(key), key)
 
 
-async def bear_parents(work: Work, record: SalesforceRecord, units: Collection[str], tried: set[SalesforceRef]) -> bool:
-    """Synchronise parents that are being born in Salesforce, each once: those without an OMS id, and of these units' lookups also those
-    whose row is not in the OMS yet (the id is written first). False if there was nothing to do."""
+async def bear_parents(
+    work: Work, record: SalesforceRecord, units: Collection[str], tried: set[SalesforceRef], *, born: bool = False
+) -> bool:
+    """Synchronise parents that are being born in Salesforce, each once; False if there was nothing to do.
+
+    Those are parents without an OMS id, and of these units' lookups also those whose row is not in the OMS yet (the id is written first).
+    `born`: the record is being born itself, and cannot be without its parents.
+    """
     unborn = {ref for field, parent in record.parents.items() if (ref := await _unborn(work, field, parent, units)) is not None} - tried
     for ref in sorted(unborn):
         tried.add(ref)
         outcome = await Await(ref)
         if outcome.kind == "retryable":
             raise Retryable("a parent is not in the OMS yet", code="sync.parent")
+        if outcome.kind == "permanent" and born:
+            raise Permanent(f"its parent cannot be born: {outcome.error}", code="sync.parent")
     return bool(unborn)
 
 
