@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from salesforce_sim_harness import VERSION, Case, Comparison, by_url, case, clear, of_endpoint, own_fields, put, put_shown
+from salesforce_sim_harness import CASES, VERSION, Case, Comparison, by_url, case, claimed, clear, of_endpoint, own_fields, put, put_shown
 
 from local.salesforce.dml_types import Stored
 from local.salesforce.ids import make_id
@@ -308,3 +310,13 @@ def test_graph(org: TestOrg, one: Case) -> None:
 
 def test_version_of_hidden_recordings_is_one_the_org_speaks(org: TestOrg) -> None:
     assert org.get(DATA.replace("v67.0", VERSION)).status == 200
+
+
+def test_every_pair_of_a_claimed_endpoint_is_replayed() -> None:
+    """A pair is replayed by its endpoint's test, or by one that names it."""
+    if not CASES.is_dir():
+        pytest.skip(f"no recorded cases: {CASES} is missing")
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    endpoints = {word for found in re.findall(r"of_endpoint\(([^)]*)\)", tests) for word in re.findall(r'"(\w+)"', found)}
+    missing = [one.id for one in claimed() if one.endpoint not in endpoints and f'"{one.id}"' not in tests]
+    assert missing == []
