@@ -187,7 +187,8 @@ class Server:
         if faults.strike(Kind.REFUSE, subject):
             raise Dropped
         if faults.strike(Kind.SESSION, subject) and request.session is not None:
-            self.state.authority.revoke(request.session.token)
+            if request.session.expires is not None:  # the set-up's own session is only refused
+                self.state.authority.revoke(request.session.token)
             request.session = None
             raise expired_session()
         if faults.strike(Kind.LIMIT, subject):
