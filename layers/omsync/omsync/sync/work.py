@@ -1,4 +1,4 @@
-"""What the queues' consumers do with a batch of messages: mirrored rows to the blind writer, looks at shared records to the synchroniser."""
+"""What the consumers of the queues do with a batch of messages: mirrored rows to the blind writer, looks at shared records to the synchroniser."""
 
 from __future__ import annotations
 
