@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "Engine", "Error", "Json", "Record", "Result", "Row", "Stored"]
 
-CHUNK = 5000  # records a transaction of the streaming calls
+CHUNK = 2000  # records a transaction of the streaming calls: other writers wait about 0.1 s
 _MISSING_ID = Error("MISSING_ARGUMENT", "Id not specified in an update call", ("Id",))
 _BOTH_KEYS = Error("INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify both an external ID reference and a salesforce id", ("Id",))
 NO_SUCH_RECORD = Error("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", ())
