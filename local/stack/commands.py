@@ -47,9 +47,14 @@ def _watch(home: Home) -> None:
 
 
 @click.command()
-def down() -> None:
+@click.option("--forget", is_flag=True, help="Remove its data too; what was built stays.")
+def down(forget: bool) -> None:
     """Stop the embedded stack; its data stay."""
-    _down(Home.here())
+    home = Home.here()
+    _down(home)
+    if forget:
+        home.forget()
+        click.echo(f"forgot the data in {home.path}")
 
 
 def _down(home: Home) -> None:
@@ -64,7 +69,9 @@ def _down(home: Home) -> None:
 def status() -> None:
     """Say what runs; of a part that crashed, show the end of its log. Exit code 1 unless all run."""
     home = Home.here()
-    states = {"postgres": parts.postgres_state(home)} | {name: processes.state(home, name) for name in parts.NAMES}
+    states = {name: processes.state(home, name) for name in parts.NAMES}
+    if (home.path / "postgres").exists():  # else OMS_DATABASE_URL named another
+        states = {"postgres": parts.postgres_state(home), **states}
     for name, state in states.items():
         click.echo(f"{name:12} {state}")
         if state == "crashed":

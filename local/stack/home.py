@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,6 +90,13 @@ class Home:
             except BlockingIOError:
                 raise StackFault(f"another `up` or `down` is at work in {self.path}: wait for it") from None
             yield
+
+    def forget(self) -> None:
+        """Remove what a stack that is down has left: data, ports, secrets, logs."""
+        for name in ("aws", "ca", "logs", "oms", "postgres", "run", "salesforce"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in ("ports.json", "secrets.json", "postgres.password", "endpoints.json", "sam-local.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def ports(self, running: frozenset[str]) -> dict[str, int]:
         """The stack's ports, kept from run to run as long as they are free; `running` names those in our own use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
+from local.oms import database
 from local.stack import ca, deploy, parts, processes
 from local.stack.deploy import Aws
 from local.stack.home import Home, StackFault
@@ -92,6 +94,10 @@ class Ascent:
         return parts.postgres_state(self.home) == "running"
 
     def _start_postgres(self, port: int) -> str:
+        """The embedded server, or the database that OMS_DATABASE_URL names."""
+        if url := os.environ.get("OMS_DATABASE_URL"):
+            database.install(url)
+            return url
         ran = self._postgres_runs()
         with self._told("postgres") if not ran else contextlib.nullcontext():
             self.postgres_started = not ran

@@ -17,8 +17,6 @@ from local.stack.home import ROOT, Home
 from tests.e2e.conftest import Stack, omsync, own_home
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-
 CONTRACT = {
     *("oms_database_url", "oms_api_url", "salesforce_url", "salesforce_ca", "salesforce_token"),
     *("aws_endpoint_url", "region", "stack_name", "api_url", "mailbox_url"),

@@ -10,11 +10,14 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from ministack.core import lambda_runtime
+
+_KEPT_SECONDS = 7 * 86_400
 
 _lock = threading.Lock()
 _cache = Path(os.environ.get("OMSYNC_LAYER_CACHE", ".local/cache/layers")).absolute()
@@ -44,7 +47,15 @@ class _Archive(zipfile.ZipFile):
                     draft.rename(folder)
                 except OSError:  # another stack was quicker
                     shutil.rmtree(draft)
+        os.utime(folder)
         return folder
+
+
+def _forget_old() -> None:
+    """What no environment has asked for in a week."""
+    for folder in _cache.iterdir():
+        if time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Zips:
@@ -58,4 +69,5 @@ class _Zips:
 def install() -> None:
     """Put the mend in place; in that module only execution environments unpack anything."""
     _cache.mkdir(parents=True, exist_ok=True)
-    lambda_runtime.zipfile = _Zips  # type: ignore[attr-defined]
+    _forget_old()
+    lambda_runtime.zipfile = _Zips
