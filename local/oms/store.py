@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from .catalog import ADDRESS_UNITS, Table, read_catalog
+from .problems import refused
 
 ATTEMPTS = 5
 type Connection = psycopg.Connection[TupleRow]
@@ -154,10 +155,13 @@ def set_default_address(connection: Connection, patient: str, kind: str, address
     known = sql.SQL("SELECT ({}) IS DISTINCT FROM ({}) FROM patient_addresses WHERE " + default).format(columns, marks)
     differs = connection.execute(known, [*address.values(), patient, kind]).fetchone()
     if differs is None:
+        missing = next((part for part in ("line1", "city") if not address.get(part)), None)
+        if missing is not None:
+            raise refused(next(unit for unit, of in ADDRESS_UNITS.items() if of == kind), f"needs {missing}: there is no such address yet")
         insert = sql.SQL("INSERT INTO patient_addresses (patient_id, kind, is_default, {}) VALUES (%s, %s, true, {})")
         connection.execute(insert.format(columns, marks), [patient, kind, *address.values()])
     elif differs[0]:
-        update = sql.SQL("UPDATE patient_addresses SET ({}) = ({}), validation_status = 'unchecked', validated_at = NULL WHERE " + default)
+        update = sql.SQL("UPDATE patient_addresses SET ({}) = ROW({}), validation_status = 'unchecked', validated_at = NULL WHERE " + default)
         connection.execute(update.format(columns, marks), [*address.values(), patient, kind])
 
 

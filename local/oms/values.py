@@ -75,7 +75,7 @@ def column_value(column: Column, value: Json) -> object:
 
 
 def address_value(value: Json) -> dict[str, object] | None:
-    """A default address as a whole: parts that are left out are null. None clears it."""
+    """Parts of a default address: what is left out stays as it is (null in a new one). None clears the address."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -83,13 +83,16 @@ def address_value(value: Json) -> dict[str, object] | None:
     unknown = set(value) - set(ADDRESS_PARTS) - set(ADDRESS_SHOWN)
     if unknown:
         raise ValueError("knows only " + ", ".join(ADDRESS_PARTS))
-    parts = {name: None if value.get(name) is None else _text(value[name]) for name in ADDRESS_PARTS}
-    parts["country_code"] = parts["country_code"] or "US"
+    parts = {name: None if value[name] is None else _text(value[name]) for name in ADDRESS_PARTS if name in value}
     for name in ("line1", "city"):
-        if not parts[name]:
+        if name in parts and not parts[name]:
             raise ValueError(f"needs {name}")
-    if len(str(parts["country_code"])) != 2:
-        raise ValueError("needs a country_code of two letters")
+    if "country_code" in parts:
+        parts["country_code"] = parts["country_code"] or "US"
+        if len(str(parts["country_code"])) != 2:
+            raise ValueError("needs a country_code of two letters")
+    if not parts:
+        raise ValueError("names no part of an address")
     return dict(parts)
 
 

@@ -229,3 +229,10 @@ def test_seeding_is_silent_and_keeps_its_own_times(oms: Oms) -> None:
         ).json()["items"]
         == []
     )
+
+
+def test_a_part_of_an_address_that_is_left_out_stays_as_it_is(oms: Oms) -> None:
+    patient = oms.patient(shipping_address={**ADDRESS, "recipient_name": "Ada"})
+    changed = oms.patch("patients", patient, shipping_address={"city": "Dallas"})
+    assert (changed["shipping_address"]["city"], changed["shipping_address"]["recipient_name"]) == ("Dallas", "Ada")
+    assert changed["shipping_address"]["line1"] == ADDRESS["line1"]
