@@ -52,10 +52,10 @@ ROLES = (
     Role(
         "OMSync_Load",
         "OMSync Load",
-        "The migration's loader, for a migration's time only: also sets the original creation date.",
+        "The migration's loader, for a migration's time only: also sets the original creation date and the users' OMS ids.",
         machine=True,
         custom_permission="OMSync_Load",
-        user_permissions=("ApiEnabled", "CreateAuditFields", "UpdateWithInactiveOwner"),
+        user_permissions=("ApiEnabled", "CreateAuditFields", "ManageInternalUsers", "UpdateWithInactiveOwner", "ViewSetup"),
     ),
     Role(
         "Care_Coordinator",
