@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import click
+
 from omsync.platform.errors import OmsyncError
 
 #: group -> (module with a click command named `cli`, one line of help)

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from omsync.mapping.errors import MappingError
 from omsync.mapping.files import json_schema
 from omsync.mapping.load import TABLES, load_mappings, read_directory
 from omsync.mapping.model import Mappings, TableMapping
 from omsync.mapping.pages import OWNER, all_pages, lines
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 DOCS = Path("docs/mapping")
 

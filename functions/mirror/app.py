@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from omsync.platform import bootstrap_sync
 from omsync.platform.telemetry import logger, metrics, tracer
 

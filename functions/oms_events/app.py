@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from omsync.platform import bootstrap_sync, responses
 from omsync.platform.errors import Retryable
 from omsync.platform.problems import Problem

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import uvicorn
+
 from omsync.platform.errors import OmsyncError
 
 from . import database

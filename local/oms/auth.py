@@ -27,6 +27,7 @@ import jwt
 from fastapi import APIRouter, Header, Request, Security
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import OAuth2, SecurityScopes
+
 from omsync.platform.errors import Permanent
 
 from .problems import MEDIA_TYPE, Problem

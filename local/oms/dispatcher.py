@@ -28,6 +28,7 @@ from pathlib import Path
 import click
 import httpx
 import psycopg
+
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 
 from .delivery import CHANNEL, EVENTS, DeliveryFile, Target

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
+
 from omsync.mapping import load_mappings
 from omsync.mapping.model import Field, Mappings, Target
-
 from ops.salesforce.org import VALUE_SETS
 from ops.salesforce.project import ROOT
 from ops.salesforce.xml import NAMESPACE

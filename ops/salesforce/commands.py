@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from omsync.platform.errors import Permanent
 
+from omsync.platform.errors import Permanent
 from ops.salesforce import agreement, apex, project, xsd
 
 

@@ -12,7 +12,6 @@ from functools import cached_property
 
 from omsync.mapping.model import Field, Mappings, Reference, TableMapping, Target
 from omsync.platform.errors import Permanent
-
 from ops.salesforce.presentation import presentation
 
 #: Parts that Salesforce shows, and secures, only as a whole.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from omsync.platform.errors import Permanent
-
 from ops.salesforce.fields import relationship_name
 from ops.salesforce.org import COMPOUND, OrgModel, OrgObject, Use
 from ops.salesforce.presentation import Layout, ListView, PageTab, Presentation, RecordPage, RelatedList, presentation

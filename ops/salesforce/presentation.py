@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from omsync.platform.errors import Permanent
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omsync.platform.errors import Permanent
 
 FOLDER = Path(__file__).parent / "presentation"
 

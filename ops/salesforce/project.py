@@ -11,7 +11,6 @@ from pathlib import Path
 
 from omsync.mapping import load_mappings
 from omsync.mapping.model import Mappings
-
 from ops.salesforce import pages
 from ops.salesforce.fields import custom_field, custom_object
 from ops.salesforce.org import OrgModel, OrgObject, model

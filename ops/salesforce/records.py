@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from omsync.mapping.model import Unit
 from omsync.platform.errors import Permanent
-
 from ops.salesforce.fields import default_value, note_of, value_label
 from ops.salesforce.org import VALUE_SETS, OrgField, OrgModel, OrgObject
 from ops.salesforce.presentation import presentation

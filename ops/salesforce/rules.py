@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omsync.mapping.model import Field, TableMapping, Target
-
 from ops.salesforce.org import OrgModel, OrgObject, securable
 from ops.salesforce.presentation import presentation
 from ops.salesforce.xml import Node

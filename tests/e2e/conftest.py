@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import requests
-from omsync.platform.http import TimeoutSession
 
 from local.stack.deploy import Aws, outputs
 from local.stack.home import ROOT, Home
+from omsync.platform.http import TimeoutSession
 
 _MINUTES = 10
 

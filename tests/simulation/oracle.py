@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from omsync.sync.records import OmsRow, RecordKey, RecordRef, SalesforceRef
 from rules import COMMAND, TABLES, SimRegistry, Table, fields_of
 from world import PARTS, Record, Row, World
+
+from omsync.sync.records import OmsRow, RecordKey, RecordRef, SalesforceRef
 
 
 class Oracle:

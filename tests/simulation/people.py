@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from rules import COMMAND, MIRRORED, TABLES, fields_of
+from world import Record, Row, Typed, World
+
 from omsync.mapping.model import Json
 from omsync.sync.births import oms_id
 from omsync.sync.records import RecordKey, SalesforceRef, Side, Stamp
-from rules import COMMAND, MIRRORED, TABLES, fields_of
-from world import Record, Row, Typed, World
 
 
 def identity(record: Record) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from rules import COMMAND, SimRegistry
+from world import PARTS, Oms, Record, Row, Salesforce, Typed, World
+
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.converge import Synchroniser
 from omsync.sync.digests import Digests
 from omsync.sync.ports import Answers, Lookup, Patch, Ports, Write
 from omsync.sync.records import OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef, Stamp
-from rules import COMMAND, SimRegistry
-from world import PARTS, Oms, Record, Row, Salesforce, Typed, World
 
 PATIENT = RecordKey("patients", "00000000-0000-4000-8000-000000000001")
 

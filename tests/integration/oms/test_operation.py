@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from omsync.platform.errors import Permanent
 
 from local.oms import database
 from local.oms.app import Settings
 from local.oms.auth import Clients
 from local.oms.delivery import DeliveryFile
+from omsync.platform.errors import Permanent
 
 from .conftest import OPERATOR, Oms, eventually, serve
 from .test_dispatcher import SECRET, Door

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from moto import mock_aws
+
 from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.breaker import BreakerState
 from omsync.sync.consume import Result

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+
 from omsync.mapping import Column, Compiled, Field, TableMapping, compile_mapping, load_mappings
 from omsync.mapping.normal import utf16_length
 

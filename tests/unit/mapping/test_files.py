@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
+
 from omsync.mapping import MappingError, load_mappings, read_directory
 from omsync.mapping.files import json_schema
 from omsync.mapping.load import TABLES
-
 from ops.mapping import cli
 from tests.unit.mapping.strategies import ROOT
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from omsync.mapping import DEFAULT_OWNER_ID, TransformError, compile_mapping, load_mappings
 
+from omsync.mapping import DEFAULT_OWNER_ID, TransformError, compile_mapping, load_mappings
 from tests.unit.mapping.samples import ADDRESS, BORN_IN_SALESFORCE, ID, OTHER, sample
 from tests.unit.mapping.strategies import compiled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from omsync.mapping import (
     Record,
     TransformError,
@@ -18,7 +19,6 @@ from omsync.mapping import (
     to_json,
     written,
 )
-
 from tests.unit.mapping.samples import ID, OTHER, sample
 from tests.unit.mapping.strategies import compiled
 

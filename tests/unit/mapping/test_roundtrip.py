@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+
 from omsync.mapping import Compiled, Field, TransformError, load_mappings
 from omsync.mapping.normal import block, line, utf16_length
-
 from tests.unit.mapping.strategies import EMOJI, STRINGS, at, compiled, invertible, naughty_strings, rows
 
 TABLES = [mapping.table for mapping in load_mappings() if mapping.mode in ("mirrored", "shared")]

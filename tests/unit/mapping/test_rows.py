@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omsync.mapping import load_mappings, phi_columns, phi_fields, row_model, safe_columns
 from pydantic import ValidationError
 
+from omsync.mapping import load_mappings, phi_columns, phi_fields, row_model, safe_columns
 from tests.unit.mapping.samples import ADDRESS, sample
 from tests.unit.mapping.strategies import rows
 

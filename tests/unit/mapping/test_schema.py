@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from omsync.mapping import Column, load_mappings
 
+from omsync.mapping import Column, load_mappings
 from tests.unit.mapping.schema_sql import SqlColumn, tables
 from tests.unit.mapping.strategies import ROOT
 

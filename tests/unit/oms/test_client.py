@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import BaseAdapter
+
 from omsync.oms.client import ATTEMPTS, BATCH_IDS, Connection, OmsClient
 from omsync.oms.errors import Rejected
 from omsync.platform.errors import Permanent, Retryable, Stale
 from omsync.platform.http import TimeoutSession
-from requests.adapters import BaseAdapter
 
 type Answer = tuple[int, Any] | Exception
 

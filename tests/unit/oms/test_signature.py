@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omsync.oms.signature import TOLERANCE_SECONDS, BadSignature, sign, verify
 from standardwebhooks import Webhook
+
+from omsync.oms.signature import TOLERANCE_SECONDS, BadSignature, sign, verify
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 OTHER = "whsec_" + base64.b64encode(b"another secret of 24 bytes..").decode()

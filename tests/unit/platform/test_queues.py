@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
+
 from omsync.platform.errors import Permanent, Retryable
 from omsync.platform.queues import ATTEMPTS, MAX_BYTES, MAX_ENTRIES, Message, Payloads, SqsSender, batches
 

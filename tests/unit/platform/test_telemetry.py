@@ -11,6 +11,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import given
 from hypothesis import strategies as st
+
 from omsync.platform.errors import Permanent
 from omsync.platform.telemetry import ALLOWED, AllowListFormatter, allow
 

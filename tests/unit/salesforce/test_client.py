@@ -13,13 +13,14 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from requests.adapters import BaseAdapter
+
 from omsync.platform.errors import Permanent, Retryable, Stale
+from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, EntityDeleted, MissingParent, RequestLimit, translate
-from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
-from requests.adapters import BaseAdapter
 
 ORG = "https://upscript.my.salesforce.example"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from omsync.mapping import load_mappings
-
 from ops.salesforce import agreement
 
 GENERATED = "generated/main/default"

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from omsync.mapping import load_mappings
 from omsync.mapping.load import TABLES, read_directory
 from omsync.platform.errors import Permanent
-
 from ops import main
 from ops.salesforce import project
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from omsync.mapping import load_mappings
 
 from local.salesforce.context import Permissions
 from local.salesforce.schema import Org
+from omsync.mapping import load_mappings
 from ops.salesforce.org import model
 from ops.salesforce.project import GENERATED
 

@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from omsync.mapping import load_mappings
 
 from local.salesforce.dml_types import Result
 from local.salesforce.formula import compile_formula
 from local.salesforce.schema import Org
+from omsync.mapping import load_mappings
 
 if TYPE_CHECKING:
     from conftest import World

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from pydantic import BaseModel
+
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.salesforce.errors import MissingParent
 from omsync.sync.breaker import THRESHOLD, Breakers, BreakerState, System, absent, attend
 from omsync.sync.consume import GIVE_UP_ATTEMPTS, MAX_DELAY, NOT_REACHED, SUSPECT_RECEIVES, Consumer, QueueRecord, Result
-from pydantic import BaseModel
 
 
 class Message(BaseModel):

@@ -1,6 +1,7 @@
 """What the ledger keeps instead of values."""
 
 import pytest
+
 from omsync.platform.errors import Permanent
 from omsync.sync.digests import Digests
 from omsync.sync.records import RecordKey

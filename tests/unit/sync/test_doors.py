@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
 from omsync.oms import events
 from omsync.oms.signature import sign
 from omsync.platform.errors import Retryable
 from omsync.platform.problems import Problem
 from omsync.sync.doors import OmsDoor, SalesforceDoor
-from pydantic import BaseModel, ConfigDict
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 NOW = 1_790_000_000

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
+
 from omsync.platform.errors import Retryable, Stale
 from omsync.sync.ledger import DynamoLedger, _decode, _encode
 from omsync.sync.records import Hold, Intent, Item, Lease, Mark, RecordKey

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from omsync.sync.merge import OmsSide, SalesforceSide, Verdict, decide
 from omsync.sync.records import Mark, Stamp, Unit
 

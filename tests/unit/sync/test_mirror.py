@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
+
 from omsync.mapping import load_mappings
 from omsync.mapping.compiled import Compiled, compile_mapping
 from omsync.mapping.outward import Record as Mapped
@@ -20,7 +22,6 @@ from omsync.salesforce.collections import Batch, Outcome
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
 from omsync.sync.messages import MirrorMessage
 from omsync.sync.mirror import MirrorWriter
-from pydantic import BaseModel
 
 MAPPINGS = load_mappings()
 COMMON = {"created_at": "2026-01-01T00:00:00.000000Z", "updated_at": "2026-01-01T00:00:00.000000Z", "deleted_at": None, "change_xid": "1"}

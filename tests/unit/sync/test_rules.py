@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+
 from omsync.mapping import Column, Json, TableMapping, TransformError, load_mappings
 from omsync.mapping.model import DEFAULT_OWNER_ID
 from omsync.sync.records import Command, OmsRow, Parent, RecordKey, SalesforceRecord, Stamp

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+
 from omsync.mapping import load_mappings
 from omsync.mapping.compiled import Compiled, compile_mapping
 from omsync.platform.errors import OmsyncError, Permanent, Retryable

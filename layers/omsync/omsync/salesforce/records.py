@@ -17,7 +17,7 @@ from omsync.platform.times import microseconds
 from omsync.salesforce import collections, soap
 from omsync.salesforce.client import API_VERSION, SalesforceClient
 from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, chunked
-from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, MissingParent, from_response
+from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, from_response
 from omsync.salesforce.files import attach
 from omsync.salesforce.query import Record, in_list
 from omsync.sync import ports
@@ -250,9 +250,7 @@ def _body(write: Write) -> dict[str, object]:
 
 
 def _fault(fault: OmsyncError) -> OmsyncError:
-    """In the synchroniser's terms: a lost race is Stale, a missing parent is named by its OMS id."""
+    """In the synchroniser's terms: a lost race is Stale."""
     if isinstance(fault, DuplicateRecord | EntityDeleted):
         return Stale(fault.message, code=fault.code)
-    if isinstance(fault, MissingParent):
-        return ports.MissingParent(fault.external_id)
     return fault

@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from omsync.platform.errors import Permanent, Retryable
+from omsync.salesforce.errors import MissingParent
 from omsync.sync.births import bear
 from omsync.sync.context import Work
 from omsync.sync.effects import FindRecord, ReadItem, ReadRecord, ReadRow, Undelete, WriteRecord
 from omsync.sync.intents import born, resolve
 from omsync.sync.parents import bear_parents, bring, follow_merges
-from omsync.sync.ports import Lookup, MissingParent, Write
+from omsync.sync.ports import Lookup, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
 
 
@@ -60,7 +61,7 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
             record_id = await WriteRecord(Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
         except MissingParent as missing:
             await work.save(replace(item, lease=None))  # refused, so nothing is on its way
-            await bring(work, row, missing.id)
+            await bring(work, row, missing.external_id)
             return None
         except Permanent:
             await work.save(replace(item, lease=None))
