@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from oracle import Oracle
+from people import People
+from rules import TABLES, SimRegistry
+from world import PARTS, Killed, World, retryable
+
 from omsync.platform.errors import OmsyncError
 from omsync.sync.converge import Synchroniser
 from omsync.sync.digests import Digests
 from omsync.sync.effects import Batch
 from omsync.sync.ports import Refused
 from omsync.sync.records import RecordKey, RecordRef, SalesforceRef
-from oracle import Oracle
-from people import People
-from rules import TABLES, SimRegistry
-from world import PARTS, Killed, World, retryable
 
 #: steps before the weather calms whatever is left to do; steps in which everything must be done then
 STORM, STEPS = 1_500, 20_000

@@ -14,8 +14,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rules import COMMAND, MIRRORED, TABLES, fields_of
+
 from omsync.mapping.model import Json
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.errors import MissingParent
 from omsync.sync.ports import (
     Answers,
     Attachment,
@@ -25,7 +28,6 @@ from omsync.sync.ports import (
     Creation,
     Inquiry,
     Lookup,
-    MissingParent,
     Patch,
     Ports,
     Refused,
@@ -43,7 +45,6 @@ from omsync.sync.records import (
     Side,
     Stamp,
 )
-from rules import COMMAND, MIRRORED, TABLES, fields_of
 
 #: every guard that the protocol stands on
 PARTS = frozenset({"revision", "intent", "key", "if_match", "count", "stamps", "edited_at", "unique", "lease"})
@@ -451,7 +452,7 @@ class Salesforce(Fake):
         for record in self.world.records.values():
             if record.oms_id == oms_id and not record.deleted and record.object == "Account":
                 return record.id
-        raise MissingParent(oms_id)
+        raise MissingParent("a parent is not in Salesforce yet", field="OMS_Id__c", external_id=oms_id)
 
     def attach(self, attachments: Sequence[Attachment]) -> Answers[None]:
         return self.each(attachments, self._attach)
@@ -517,6 +518,8 @@ class Cases(Fake):
         return self.each(requests, self._open)
 
     def _open(self, request: CaseRequest) -> None:
+        if request.salesforce is not None and ((record := self.world.records.get(request.salesforce.id)) is None or record.deleted):
+            raise Permanent("the Case's record is deleted", code="ENTITY_IS_DELETED")
         if request.key not in self.world.cases:
             self.world.cases[request.key] = (request, "open")
             self.world.say("Case", request.key, request.reason)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from omsync.platform.errors import Permanent
 from omsync.sync.digests import Digests
-from omsync.sync.effects import FindRecord, ReadRecord, SaveItem
-from omsync.sync.ports import Clock, Lookup, Registry, TableRules
+from omsync.sync.effects import FindRecord, OpenCase, ReadRecord, SaveItem
+from omsync.sync.ports import CaseRequest, Clock, Lookup, Registry, TableRules
 from omsync.sync.records import Item, RecordKey, SalesforceRecord, SalesforceRef
 
 
@@ -49,3 +50,13 @@ async def look_up(item: Item, where: SalesforceRef | None, lookup: Lookup) -> Sa
     if found is None or found.id == item.buried or (found.deleted and record is not None):
         return record
     return found
+
+
+async def ask(request: CaseRequest) -> None:
+    """Open a Case. If it cannot hang on its record (deleted meanwhile), it only names it."""
+    try:
+        await OpenCase(request)
+    except Permanent:
+        if request.salesforce is None:
+            raise
+        await OpenCase(replace(request, salesforce=None))

@@ -27,7 +27,7 @@ from omsync.sync import deletes
 from omsync.sync.append import append
 from omsync.sync.births import bear, oms_id
 from omsync.sync.commands import execute
-from omsync.sync.context import Shared, Work, look_up
+from omsync.sync.context import Shared, Work, ask, look_up
 from omsync.sync.digests import Digests
 from omsync.sync.effects import (
     Attach,
@@ -37,7 +37,6 @@ from omsync.sync.effects import (
     FindKey,
     GetCase,
     LogConflict,
-    OpenCase,
     PatchRow,
     ReadItem,
     ReadRecord,
@@ -329,7 +328,7 @@ async def _commit(work: Work, stored: Item, item: Item, row: OmsRow, cases: Mapp
         item = await work.save(item)
     for unit, hold in item.held.items():
         if cases.get(hold.case, "none") == "none":
-            await OpenCase(case_for(item, unit, hold))
+            await ask(case_for(item, unit, hold))
 
 
 async def _attach(work: Work, item: Item, row: OmsRow) -> str:

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.births import oms_id
-from omsync.sync.context import Work
-from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, OpenCase, PatchRow, ReadRecord, Undelete
+from omsync.sync.context import Work, ask
+from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, PatchRow, ReadItem, ReadRecord, Undelete
 from omsync.sync.parents import MERGES
 from omsync.sync.ports import CaseRequest, Conflict, Patch, Refused
 from omsync.sync.records import CHANGED_BY, Intent, Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef, to_iso
@@ -124,6 +124,8 @@ async def stay_retired(work: Work, item: Item, row: OmsRow | None) -> Outcome:
     if row is not None and work.rules.merged_into(row) == item.merged_into:
         await CloseCase(case)
     elif await GetCase(case) == "none":
-        ref = SalesforceRef(item.object, item.salesforce_id) if item.object and item.salesforce_id else None
-        await OpenCase(CaseRequest(case, item.key, "merged", ref, into=RecordKey(item.key.table, item.merged_into)))
+        into = RecordKey(item.key.table, item.merged_into)
+        winner = await ReadItem(into)  # the loser is deleted: no Case can hang on it
+        ref = SalesforceRef(winner.object, winner.salesforce_id) if winner and winner.object and winner.salesforce_id else None
+        await ask(CaseRequest(case, item.key, "merged", ref, into=into))
     return Outcome("retired", work.key, "merged in Salesforce")
