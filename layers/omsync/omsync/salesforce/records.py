@@ -20,7 +20,6 @@ from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, chunked
 from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, from_response
 from omsync.salesforce.files import attach
 from omsync.salesforce.query import Record, in_list
-from omsync.sync import ports
 from omsync.sync.ports import Answers, Attachment, Lookup, Write
 from omsync.sync.records import Parent, SalesforceRecord, SalesforceRef, Stamp
 

@@ -6,7 +6,7 @@ took effect, and the synchroniser does not assume). What an adapter must answer,
 
     Stale          a compare-and-set lost: 412, OMSYNC_STALE, DUPLICATE_VALUE on insert, ENTITY_IS_DELETED on update, a ledger revision that moved
     Refused        the OMS will never take this PATCH or create (422); names the columns
-    MissingParent  a lookup by external id found nobody
+    MissingParent  a lookup by external id found nobody (`omsync.salesforce.errors`)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from omsync.mapping.model import Json
 from omsync.mapping.outward import File
-from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent
 from omsync.sync.records import (
     Command,
     Item,
@@ -40,14 +40,6 @@ class Refused(Permanent):
     def __init__(self, columns: tuple[str, ...], *, record: str | None = None) -> None:
         super().__init__(f"the OMS refuses {', '.join(columns) or 'the row'}", code="oms.refused", record=record)
         self.columns = columns
-
-
-class MissingParent(Retryable):
-    """A lookup named a parent that Salesforce does not have. `id` is the parent's OMS id."""
-
-    def __init__(self, parent_id: str, *, record: str | None = None) -> None:
-        super().__init__("a parent is not in Salesforce yet", code="salesforce.missing_parent", record=record)
-        self.id = parent_id
 
 
 # ---------------------------------------------------------------------------------------------------------------- the OMS
