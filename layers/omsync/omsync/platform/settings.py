@@ -123,6 +123,20 @@ class BreakerRound(Settings, Oms, Salesforce, State):
     sweep_function: str
 
 
+class MigrationSource(Settings, OmsDatabase, Queues, State, Staging, Ledger):
+    """The migration's steps beside the OMS's database."""
+
+    org_time_zone: str = "America/New_York"
+
+
+class Migration(Settings, Oms, Salesforce, Queues, State, Staging, Ledger):
+    """The migration's steps that call Salesforce. `api_reserve`: the share of the daily API requests that live traffic keeps."""
+
+    org_time_zone: str = "America/New_York"
+    api_reserve: float = Field(default=0.2, ge=0, lt=1)
+    backlog_limit: int = Field(default=20_000, gt=0)
+
+
 class Health(Settings, Oms, Salesforce, Queues, State):
     """GET /health."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, Any, Literal
 
 import requests
@@ -35,6 +36,9 @@ class Job:
     processed: int = 0
     failed: int = 0
     error: str | None = None
+    operation: str = ""
+    created_by: str = ""
+    created_at: datetime | None = None
 
     @property
     def done(self) -> bool:
@@ -49,6 +53,9 @@ def _job(body: dict[str, Any]) -> Job:
         processed=int(body.get("numberRecordsProcessed") or 0),
         failed=int(body.get("numberRecordsFailed") or 0),
         error=body.get("errorMessage"),
+        operation=str(body.get("operation") or ""),
+        created_by=str(body.get("createdById") or ""),
+        created_at=datetime.fromisoformat(str(body["createdDate"]).replace("+0000", "+00:00")) if body.get("createdDate") else None,
     )
 
 

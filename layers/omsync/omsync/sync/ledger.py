@@ -27,7 +27,7 @@ from omsync.sync.stores import aws_fault
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
 
 #: keys in one BatchGetItem
 KEYS_PER_READ = 100
@@ -67,6 +67,23 @@ class DynamoLedger:
             return [self._save(items[0])]
         with ThreadPoolExecutor(min(PARALLEL, max(1, len(items)))) as pool:
             return list(pool.map(self._save, items))
+
+    def plant(self, items: Sequence[Item]) -> bool:
+        """At most 50 new items with their pointers, all or none; False: one of them is there already. For the migration."""
+        actions: list[TransactWriteItemTypeDef] = []
+        for item in items:
+            saved = _encode(replace(item, revision=1))
+            actions.append({"Put": {"TableName": self.table, "Item": saved, "ConditionExpression": "attribute_not_exists(pk)"}})
+            if item.salesforce_id is not None:
+                pointer: dict[str, AttributeValueTypeDef] = {"pk": {"S": _pointer(item.salesforce_id)}, "record": {"S": _name(item.key)}}
+                actions.append({"Put": {"TableName": self.table, "Item": pointer}})
+        try:
+            self.client.transact_write_items(TransactItems=actions)
+        except self.client.exceptions.TransactionCanceledException:
+            return False
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return True
 
     def _save(self, item: Item) -> Item | OmsyncError:
         saved = replace(item, revision=item.revision + 1)

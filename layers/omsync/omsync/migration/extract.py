@@ -1,0 +1,235 @@
+"""A chunk out of the OMS: rows are mapped once, here, and become the files that load and verification need.
+
+A row ends in exactly one place: not sent by rule, quarantined (it cannot be carried, and why), or in the manifest of what Salesforce must hold.
+Runs beside the database and calls neither Salesforce nor the OMS's API. Done twice it gives the same files, from a newer snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omsync.mapping import (
+    Compiled,
+    Mappings,
+    Record,
+    Row,
+    TableMapping,
+    TransformError,
+    compared_fields,
+    compile_mapping,
+    csv_header,
+    csv_line,
+    needs_rest,
+    row_hash,
+    to_json,
+    written,
+)
+from omsync.mapping.digest import STAMPS
+from omsync.migration.files import CsvParts, Lines, write_lines
+from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
+from omsync.migration.ports import Files, Source
+from omsync.migration.states import Chunks
+from omsync.platform.errors import Permanent
+from omsync.platform.times import microseconds
+from omsync.salesforce.files import title_of
+from omsync.sync.digests import Digests
+from omsync.sync.ports import TableRules
+from omsync.sync.records import OmsRow, RecordKey
+from omsync.sync.rules import MappedRegistry, Org
+
+#: an OMS keeps times per column as ISO 8601
+type Times = Mapping[str, int]
+
+
+def verified_fields(compiled: Compiled, sobject: str) -> tuple[str, ...]:
+    """Every field that verification compares: what reconciliation does, and version and time besides."""
+    target = compiled.mapping.target(sobject)
+    available = compiled.fields(sobject)
+    return tuple(name for name in (*compared_fields(target), *sorted(STAMPS)) if name in available)
+
+
+def with_survivors(mapping: TableMapping, row: Row, survivors: Mapping[str, str]) -> Row:
+    """The row with its patient replaced by the one that it was merged into."""
+    changed = {
+        name: survivors[str(row[name])]
+        for name, column in mapping.columns.items()
+        if column.references == "patients" and name != "merged_into_patient_id" and str(row[name]) in survivors
+    }
+    return {**row, **changed} if changed else row
+
+
+@dataclass(slots=True)
+class Extract:
+    """Extracts chunks. `facts` and `survivors` are the run's; they were written down when it was prepared."""
+
+    mappings: Mappings
+    source: Source
+    files: Files
+    chunks: Chunks
+    facts: Callable[[str, int], OrgFacts]
+    survivors: Callable[[str, int], Mapping[str, str]]
+    digests: Digests
+    now: Callable[[], float] = time.time
+    _registry: dict[str, MappedRegistry] = field(default_factory=dict)
+
+    def run(self, ref: ChunkRef) -> Outcome:
+        """Extract a chunk, once."""
+        state = self.chunks.read(ref)
+        if state.phase != "planned":
+            return Outcome()
+        begun = self.now()
+        fresh = ChunkState()
+        facts = self.facts(ref.migration, ref.run)
+        self._chunk(ref, facts, fresh)
+        fresh.phase = "extracted"
+        fresh.seconds["extract"] = round(self.now() - begun, 3)
+        fresh.finished_at["extract"] = self.now()
+        self.chunks.write(ref, fresh)
+        return Outcome()
+
+    def _chunk(self, ref: ChunkRef, facts: OrgFacts, state: ChunkState) -> None:
+        mapping = self.mappings[ref.table]
+        compiled = compile_mapping(mapping, facts.time_zone)
+        sheet = _Sheet(self, ref, compiled, facts, state, self._rules(facts, ref.table))
+        survivors = self.survivors(ref.migration, ref.run)
+        with self.source.read(mapping, ref) as (snapshot, rows):
+            state.snapshot = snapshot
+            for row in rows:
+                state.rows += 1
+                sheet.add(with_survivors(mapping, row, survivors) if survivors else row)
+        sheet.close()
+
+    def _rules(self, facts: OrgFacts, table: str) -> TableRules | None:
+        key = facts.model_dump_json()
+        if key not in self._registry:
+            org = Org(ids=facts.ids, certified_run=facts.certified_run, staff=frozenset(facts.staff), time_zone=facts.time_zone)
+            self._registry = {key: MappedRegistry(self.mappings, org)}
+        return self._registry[key].shared(table)
+
+
+class _Sheet:
+    """The files of one chunk while they are written."""
+
+    def __init__(
+        self, extract: Extract, ref: ChunkRef, compiled: Compiled, facts: OrgFacts, state: ChunkState, rules: TableRules | None
+    ) -> None:
+        self._files, self._digests = extract.files, extract.digests
+        self._ref, self._compiled, self._facts, self._state, self._rules = ref, compiled, facts, state, rules
+        self._mapping = compiled.mapping
+        self._staff = frozenset(facts.staff)
+        self._csv = {
+            target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, ref.folder)
+            for target in self._mapping.targets
+        }
+        self._rest: dict[str, list[Any]] = {}
+        self._manifest, self._ledger = Lines(), Lines()
+        self._second: list[Any] = []
+        self._quarantine: list[Quarantined] = []
+        self._compared = {target.object: verified_fields(compiled, target.object) for target in self._mapping.targets}
+        self._own = {t.object: [f for f in written(t, "second_pass") if f.second_pass] for t in self._mapping.targets}
+
+    def add(self, row: Row) -> None:
+        """One row, to where it ends."""
+        if self._mapping.mode == "embedded":
+            self._embedded(row)
+            return
+        reason = self._mapping.skip_reason(row)
+        if reason is not None:
+            self._state.count(reason)
+            return
+        try:
+            records = self._compiled.to_salesforce(row, staff=self._staff)
+            lines = [
+                None if needs_rest(record) else csv_line(record, self._facts.ids, audit_fields=self._facts.audit_fields)
+                for record in records
+            ]
+        except TransformError as fault:
+            self._refuse(row, fault)
+            return
+        if not records:
+            self._state.count("no object takes it")
+            return
+        for record, line in zip(records, lines, strict=True):
+            self._place(record, line)
+        self._note(row, records)
+
+    def _embedded(self, row: Row) -> None:
+        """An address is written with its patient, whose values verification compares."""
+        reason = self._mapping.skip_reason(row)
+        if reason is None and row["deleted_at"] is not None:
+            reason = "deleted; a deleted address is nobody's default"
+        if reason is not None:
+            self._state.count(reason)
+        else:
+            self._state.to_send += 1
+
+    def _refuse(self, row: Row, fault: TransformError) -> None:
+        self._quarantine.append(
+            Quarantined(table=self._mapping.table, id=str(row["id"]), code=fault.code, field=fault.field, message=fault.message)
+        )
+
+    def _place(self, record: Record, line: list[str] | None) -> None:
+        if line is not None:
+            self._csv[record.object].write(line)
+            return
+        body = to_json(record, self._facts.ids, "load", audit_fields=self._facts.audit_fields)
+        body.pop("attributes")
+        attached = [[one.field, one.name, one.text] for one in record.files]
+        self._rest.setdefault(record.object, []).append([record.external_id, body, attached])
+
+    def _note(self, row: Row, records: list[Record]) -> None:
+        """In the manifest, the ledger's file, and the second pass."""
+        row_id, version = records[0].external_id, int(str(row["version"]))
+        hashes = {record.object: row_hash(record.values, self._compared[record.object]) for record in records}
+        titles = [title_of(one) for record in records for one in record.files]
+        self._manifest.json([row_id, version, hashes, *([titles] if titles else [])])
+        self._state.to_send += 1
+        for record in records:
+            if any(record.references.get(one.name) for one in self._own[record.object]):
+                body = to_json(record, self._facts.ids, "second_pass", fields={one.name for one in self._own[record.object]})
+                body.pop("attributes")
+                self._second.append([row_id, version, record.object, {**body, "OMS_Version__c": version}])
+        if self._rules is not None:
+            self._ledger.json(self._item(self._rules, row, row_id, version, records[0]))
+
+    def _item(self, rules: TableRules, row: Row, row_id: str, version: int, record: Record) -> list[Any]:
+        """[id, object, version, {unit: [digest, edited_at]}, digest of files]: what both sides agree on once it is inserted."""
+        key = RecordKey(self._mapping.table, row_id)
+        base: dict[str, list[Any]] = {}
+        if rules.guarded:
+            shared = OmsRow(key=key, version=version, values=row, edited_at=_times(row))
+            values = rules.row_values(shared, record.object)
+            later = {one.name for one in self._own[record.object]}
+            for name, unit in rules.units.items():
+                if unit.owner != "oms" and not later.intersection(values[name]):
+                    base[name] = [self._digests.of(key, name, values[name]), rules.edited_at(shared, name)]
+        files = self._digests.of(key, "files", {one.field: one.text for one in record.files}) if record.files else ""
+        return [row_id, record.object, version, base, files]
+
+    def close(self) -> None:
+        """Store everything; the state says what there is."""
+        state, folder = self._state, self._ref.folder
+        for parts in self._csv.values():
+            parts.close()
+            state.parts += parts.parts
+            if rest := self._rest.get(parts.object):
+                name = f"{folder}/{parts.object}.rest.jsonl.gz"
+                digest = write_lines(self._files, name, rest)
+                state.parts.append(Part(object=parts.object, file=name, kind="rest", rows=len(rest), sha256=digest))
+        state.manifest_sha256 = self._manifest.save(self._files, f"{folder}/manifest.jsonl.gz")
+        self._ledger.save(self._files, f"{folder}/ledger.jsonl.gz")
+        write_lines(self._files, f"{folder}/second.jsonl.gz", self._second)
+        write_lines(self._files, f"{folder}/quarantine.jsonl.gz", (one.model_dump() for one in self._quarantine))
+        state.second_pass, state.quarantined = len(self._second), len(self._quarantine)
+        if state.rows != sum(state.not_sent.values()) + state.quarantined + state.to_send:
+            raise Permanent("rows read are not rows sent, not sent and quarantined", code="migration.equation", record=self._ref.name)
+
+
+def _times(row: Row) -> Times | None:
+    edited = row.get("edited_at")
+    if not isinstance(edited, Mapping):
+        return None
+    return {column: microseconds(str(moment)) for column, moment in edited.items() if moment is not None}

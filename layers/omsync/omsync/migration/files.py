@@ -1,0 +1,137 @@
+"""A chunk's files: what the extract writes and the load reads.
+
+    <Object>.<n>.csv.gz   lines for one Bulk job, header first, at most 90 MB raw
+    <Object>.rest.jsonl.gz  records that Bulk cannot carry: long text, files
+    manifest.jsonl.gz     a line a row that must be in Salesforce: [id, version, {object: hash of its normal values}]
+    ledger.jsonl.gz       shared tables: [id, object, version, base, digest of files]
+    second.jsonl.gz       references to the own table: [id, object, fields]
+    quarantine.jsonl.gz   rows that are not loaded
+    mismatches.jsonl.gz   rows that verification could not confirm
+
+All are gzip with a fixed time stamp, so that the same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any, cast
+
+from omsync.migration.model import Part
+from omsync.migration.ports import Files
+
+#: raw bytes of one Bulk file; Salesforce takes 100 MB
+MAX_RAW = 90_000_000
+#: what a file may hold in memory before it goes to disk
+SPOOL = 8_000_000
+LEVEL = 3
+
+
+class Lines:
+    """A gzip file of lines that grows on disk, not in memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115  (closed by `close`)
+        self._zip = gzip.GzipFile(fileobj=cast("IO[bytes]", self._file), mode="wb", compresslevel=LEVEL, mtime=0, filename="")
+        self._digest = hashlib.sha256()
+        self.rows, self.raw = 0, 0
+
+    def write(self, line: bytes) -> None:
+        self._zip.write(line)
+        self._digest.update(line)
+        self.raw += len(line)
+        self.rows += 1
+
+    def json(self, value: object) -> None:
+        """One line of JSON."""
+        self.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n")
+
+    def save(self, files: Files, name: str) -> str:
+        """Store it; the SHA-256 of the raw content."""
+        self._zip.close()
+        self._file.seek(0)
+        files.put(name, cast("IO[bytes]", self._file))
+        self.close()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Forget what is not saved."""
+        self._zip.close()
+        self._file.close()
+
+
+class CsvParts:
+    """The Bulk files of one object in one chunk."""
+
+    def __init__(self, sobject: str, header: Sequence[str], files: Files, folder: str) -> None:
+        self.object, self._files, self._folder = sobject, files, folder
+        self._header = encode(header)
+        self._lines: Lines | None = None
+        self.parts: list[Part] = []
+
+    def write(self, values: Sequence[str]) -> None:
+        """One record's line."""
+        line = encode(values)
+        if self._lines is not None and self._lines.raw + len(line) > MAX_RAW:
+            self.close()
+        if self._lines is None:
+            self._lines = Lines()
+            self._lines.write(self._header)
+        self._lines.write(line)
+
+    def close(self) -> None:
+        """Store what is open as one more part."""
+        if self._lines is None:
+            return
+        name = f"{self._folder}/{self.object}.{len(self.parts)}.csv.gz"
+        rows, raw = self._lines.rows - 1, self._lines.raw
+        self.parts.append(Part(object=self.object, file=name, rows=rows, bytes=raw, sha256=self._lines.save(self._files, name)))
+        self._lines = None
+
+
+def encode(values: Sequence[str]) -> bytes:
+    """A CSV line with LF, as the job declares."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(values)
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def read_lines(files: Files, name: str) -> Iterator[Any]:
+    """The JSON lines of a file; nothing if there is none."""
+    content = files.get(name)
+    if content is None:
+        return
+    with gzip.open(io.BytesIO(content), "rb") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def write_lines(files: Files, name: str, values: Iterable[object]) -> str:
+    """A file of JSON lines; its SHA-256."""
+    lines = Lines()
+    for value in values:
+        lines.json(value)
+    return lines.save(files, name)
+
+
+def csv_content(files: Files, part: Part, without: frozenset[str]) -> tuple[IO[bytes], set[str]]:
+    """A part's raw CSV as a stream on disk, without the rows of these ids; and the ids it holds."""
+    out = cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  (the caller closes it)
+    ids: set[str] = set()
+    with files.open(part.file) as packed, gzip.open(packed, "rb") as raw:
+        text = io.TextIOWrapper(cast("IO[bytes]", raw), encoding="utf-8", newline="")
+        rows = csv.reader(text)
+        header = next(rows)
+        place = header.index("OMS_Id__c")
+        out.write(encode(header))
+        for row in rows:
+            if row[place] not in without:
+                ids.add(row[place])
+                out.write(encode(row))
+    out.seek(0)
+    return out, ids

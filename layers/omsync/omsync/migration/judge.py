@@ -1,0 +1,110 @@
+"""The end of a run: every chunk's counts added up, and the certificate issued or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from omsync.mapping import Mappings
+from omsync.migration.files import read_lines
+from omsync.migration.model import Certificate, ChunkRef, ChunkState, Mismatch, Quarantined, RunPlan, TableResult
+from omsync.migration.plan import LAST_RUN, read_plan, read_refs
+from omsync.migration.ports import Files
+from omsync.migration.states import Chunks
+from omsync.platform.errors import Permanent
+
+#: rows named in a certificate; all are in the chunks' files
+NAMED = 1000
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges runs."""
+
+    mappings: Mappings
+    files: Files
+    chunks: Chunks
+    version: str = ""
+    now: Callable[[], float] = time.time
+
+    def run(self, migration: str, run: int, *, signed_by: str | None = None) -> Certificate:
+        """The certificate as things stand. Quarantined rows need `signed_by`."""
+        plan = read_plan(self.files, migration, run)
+        if plan is None:
+            raise Permanent(f"run {run} was never planned", code="migration.order")
+        made = Certificate(
+            migration=migration, run=run, at=self.now(), planned_at=plan.planned_at, signed_by=signed_by, version=self.version
+        )
+        self._add_up(plan, made)
+        if run == LAST_RUN:
+            content = self.files.get(f"{plan.folder}/delta.json")
+            made.delta_rows = int(json.loads(content)["rows"]) if content is not None else None
+        made.refused_because = list(_objections(made))
+        made.issued = not made.refused_because
+        made.sha256 = hashlib.sha256(made.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+        return made
+
+    def _add_up(self, plan: RunPlan, made: Certificate) -> None:
+        results = {one.table: TableResult(table=one.table, wave=one.wave) for one in plan.tables}
+        digests = {one.table: hashlib.sha256() for one in plan.tables}
+        refs = read_refs(self.files, plan)
+        finished: list[tuple[float, int]] = []
+        spans: dict[str, list[float]] = {}
+        for ref, state in zip(refs, self.chunks.read_many(refs), strict=True):
+            _add(results[ref.table], state)
+            digests[ref.table].update(state.manifest_sha256.encode())
+            if "verify" in state.finished_at:
+                finished.append((state.finished_at["verify"], state.verified))
+            spans.setdefault(ref.table, []).extend(state.finished_at.values())
+            self._name(ref, state, made)
+        for table, result in results.items():
+            result.sha256 = digests[table].hexdigest()
+            if times := spans.get(table):
+                result.seconds = round(max(times) - plan.planned_at, 1)
+                result.rate = round(result.rows / result.seconds, 1) if result.seconds > 0 else 0.0
+        made.tables = list(results.values())
+        total = 0
+        for at, rows in sorted(finished):
+            total += rows
+            made.progress.append((round(at - plan.planned_at, 1), total))
+
+    def _name(self, ref: ChunkRef, state: ChunkState, made: Certificate) -> None:
+        if state.quarantined and len(made.quarantine) < NAMED:
+            lines = read_lines(self.files, f"{ref.folder}/quarantine.jsonl.gz")
+            made.quarantine += [Quarantined.model_validate(line) for line in lines][: NAMED - len(made.quarantine)]
+        if (state.missing or state.mismatched or state.unknown) and len(made.mismatches) < NAMED:
+            lines = read_lines(self.files, f"{ref.folder}/mismatches.jsonl.gz")
+            made.mismatches += [Mismatch.model_validate(line) for line in lines][: NAMED - len(made.mismatches)]
+
+
+def _add(result: TableResult, state: ChunkState) -> None:
+    result.chunks += 1
+    result.open_chunks += state.phase != "verified"
+    result.rows += state.rows
+    result.verified += state.verified
+    for reason, rows in state.not_sent.items():
+        result.not_sent[reason] = result.not_sent.get(reason, 0) + rows
+    result.quarantined += state.quarantined
+    result.missing += state.missing
+    result.mismatched += state.mismatched
+    result.unknown += state.unknown
+    result.handed += state.handed
+    result.calls += state.calls
+
+
+def _objections(made: Certificate) -> list[str]:
+    """Why it cannot be issued, in words."""
+    found: list[str] = []
+    for name in ("missing", "mismatched", "unknown"):
+        if total := sum(getattr(one, name) for one in made.tables):
+            found.append(f"{total} rows {name}")
+    if total := sum(one.open_chunks for one in made.tables):
+        found.append(f"{total} chunks not verified")
+    found += [f"{one.table}: rows do not add up" for one in made.tables if not one.open_chunks and not one.balanced]
+    quarantined = sum(one.quarantined for one in made.tables)
+    if quarantined and made.signed_by is None:
+        found.append(f"{quarantined} rows in quarantine need a named sign-off")
+    return found

@@ -1,0 +1,387 @@
+"""A chunk into Salesforce: Bulk API 2.0 inserts of rows that are not there yet, one step a call; whoever calls does the waiting.
+
+    begin    ask what is there already (the live writers' from now on), save the intent, create the job, save its id, upload, close
+    look     wait for a final state until the deadline, then abort: what was processed stays
+    collect  match all three result sets by external id, write the ledger's items, hand over or quarantine what failed, and send again
+             what was not processed or lost a lock
+
+Whatever dies, and wherever: a job whose id was saved is looked at; one whose id was lost holds no upload, so it is adopted by whoever
+needs an open job next (an id is claimed before it is used, so that two never use one).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from omsync.mapping import File, Mappings, TableMapping
+from omsync.migration.files import csv_content, read_lines, write_lines
+from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
+from omsync.migration.ports import Files, Ledger, Live, Salesforce, States
+from omsync.migration.source import chunk_path
+from omsync.migration.states import Chunks
+from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.errors import DuplicateRecord, MissingParent
+from omsync.salesforce.query import in_list, quote
+from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.records import Item, Lease, Mark, RecordKey
+from omsync.sync.rules import MappedRegistry, Org
+
+#: how long a job may take: 10,000 rows take minutes, and Salesforce gives up on a batch by itself
+JOB_SECONDS = 3600.0
+#: seconds between two looks at a job: short at first, a minute at most
+POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
+#: records of one REST call
+REST_ROWS = 200
+#: how long nobody else may insert a record that has no unique key: longer than any job
+LEASE_SECONDS = 2 * JOB_SECONDS
+
+
+def within(mapping: TableMapping, ref: ChunkRef, object_name: str) -> str:
+    """SOQL's condition for the records of a chunk."""
+    path, parts = chunk_path(mapping), ["OMS_Id__c != null"]
+    if ref.after is not None:
+        parts.append(f"{path} > {quote(ref.after)}")
+    if ref.upto is not None:
+        parts.append(f"{path} <= {quote(ref.upto)}")
+    types = mapping.target(object_name).record_types
+    if types:
+        parts.append(f"RecordType.DeveloperName IN {in_list(types)}")
+    return " AND ".join(parts)
+
+
+@dataclass(slots=True)
+class Load:
+    """Loads chunks. `held_up` says why no new work may begin: paused by an operator, API budget, sync lag."""
+
+    mappings: Mappings
+    files: Files
+    chunks: Chunks
+    states: States
+    salesforce: Salesforce
+    live: Live
+    ledger: Ledger
+    facts: Callable[[str, int], OrgFacts]
+    held_up: Callable[[str], str | None]
+    now: Callable[[], float] = time.time
+
+    def run(self, ref: ChunkRef) -> Outcome:
+        """One step of a chunk."""
+        state = self.chunks.read(ref)
+        if state.phase == "planned":
+            return Outcome(outcome="failed", reason="not extracted")
+        if state.phase != "extracted":
+            return Outcome()
+        begun, calls = self.now(), self.salesforce.calls
+        outcome = self._step(ref, state)
+        state.calls += self.salesforce.calls - calls
+        state.seconds["load"] = round(state.seconds.get("load", 0.0) + self.now() - begun, 3)
+        state.failure = outcome.reason if outcome.outcome == "failed" else ""
+        self.chunks.write(ref, state)
+        return outcome
+
+    def _step(self, ref: ChunkRef, state: ChunkState) -> Outcome:
+        for part in state.parts:
+            if part.done:
+                continue
+            work = _PartWork(self, ref, state, part)
+            outcome = work.bulk() if part.kind == "bulk" else work.rest()
+            if outcome is not None:
+                return outcome
+        state.phase = "loaded"
+        state.finished_at["load"] = self.now()
+        return Outcome()
+
+
+class _PartWork:
+    """One step of one part. `None` means that the part is done."""
+
+    def __init__(self, load: Load, ref: ChunkRef, state: ChunkState, part: Part) -> None:
+        self._load, self._ref, self._state, self._part = load, ref, state, part
+        self._mapping = load.mappings[ref.table]
+        self._shared = self._mapping.mode == "shared"
+        self._leased = self._shared and not self._mapping.has_sync_fields
+        self._notes = f"{part.file}.notes"  # loaded, handed
+
+    # ------------------------------------------------------------------------------------------------------------ by Bulk
+    def bulk(self) -> Outcome | None:
+        """Begin, look or collect."""
+        if self._part.job is None:
+            return self._begin()
+        job = self._load.salesforce.look(self._part.job)
+        if job.state == "Open":  # nobody knows whether the upload was whole
+            self._load.salesforce.abort(job.id)
+            self._part.job = None
+            return Outcome(outcome="wait", wait_seconds=1)
+        if job.done:
+            return self._collect(job.id)
+        if self._load.now() > self._part.deadline:
+            self._load.salesforce.abort(job.id)
+            return Outcome(outcome="wait", wait_seconds=2, reason="job timed out")
+        age = self._load.now() - (self._part.deadline - JOB_SECONDS)
+        return Outcome(outcome="wait", wait_seconds=next((step for step in POLL if step * 3 >= age), POLL[-1]))
+
+    def _begin(self) -> Outcome | None:
+        if reason := self._load.held_up(self._ref.migration):
+            return Outcome(outcome="paused", wait_seconds=30, reason=reason)
+        loaded, handed = self._noted()
+        refused = {one.id for one in self._quarantine()}
+        there = self._load.salesforce.present(self._part.object, within(self._mapping, self._ref, self._part.object))
+        content, ids = csv_content(self._load.files, self._part, frozenset(there | handed | refused | loaded.keys()))
+        with content:
+            known = self._known_elsewhere(ids, there, loaded)
+            if self._leased and ids:
+                content.close()
+                known |= self._take_leases(ids)
+                content, ids = csv_content(self._load.files, self._part, frozenset(there | handed | refused | loaded.keys() | known))
+            if known:
+                self._hand_over(known)
+                self._note(loaded, handed | known)
+            if not ids:
+                self._finish()
+                return None
+            self._part.intent = self._part.intent or str(uuid.uuid4())
+            self._part.submitted = len(ids)
+            self._part.deadline = self._load.now() + JOB_SECONDS
+            self._save()
+            self._part.job = self._job()
+            self._save()
+            with content as stream:
+                self._load.salesforce.upload(self._part.job, stream)
+        return Outcome(outcome="wait", wait_seconds=1)
+
+    def _known_elsewhere(self, ids: set[str], there: set[str], loaded: Mapping[str, str]) -> set[str]:
+        """Rows of this part that somebody else has inserted."""
+        others = there - loaded.keys()
+        return others & self._all_ids() - ids if others else set()
+
+    def _all_ids(self) -> set[str]:
+        content, ids = csv_content(self._load.files, self._part, frozenset())
+        content.close()
+        return ids
+
+    def _job(self) -> str:
+        """An open job nobody has claimed: one whose creator never learned its id, else a new one."""
+        for job in self._load.salesforce.abandoned_jobs(self._part.object, self._load.now() - JOB_SECONDS):
+            if self._claim(job):
+                return job
+        while True:
+            job = self._load.salesforce.create_job(self._part.object)
+            if self._claim(job):
+                return job
+
+    def _claim(self, job: str) -> bool:
+        return self._load.states.claim(f"migration/{self._ref.migration}/job/{job}", self._ref.key)
+
+    # --------------------------------------------------------------------------------------------------------- collecting
+    def _collect(self, job: str) -> Outcome | None:
+        submitted = self._all_ids()
+        loaded = dict(self._load.salesforce.succeeded(job))
+        failed = dict(self._load.salesforce.failed(job))
+        if strangers := (loaded.keys() | failed.keys()) - submitted:
+            raise Permanent(f"{len(strangers)} results of rows that were never sent", code="migration.equation", record=self._ref.name)
+        again = self._settle(loaded, failed)
+        before, handed = self._noted()
+        known = before.keys() | handed | {one.id for one in self._quarantine()}
+        left = (submitted - known) | again
+        self._part.unprocessed = len(left)
+        if not left:
+            self._finish()
+            return None
+        self._part.job, self._part.intent = None, None
+        self._part.attempt += 1
+        if self._part.attempt >= ATTEMPTS:
+            self._part.attempt = 0  # a resumed migration tries again
+            return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} still unprocessed after {ATTEMPTS} jobs")
+        return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
+
+    def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError]) -> set[str]:
+        """Everything a job's results ask for. -> Rows to send again."""
+        before, handed = self._noted()
+        again: set[str] = set()
+        late: set[str] = set()
+        refused: list[Quarantined] = []
+        for row_id, fault in failed.items():
+            if isinstance(fault, DuplicateRecord | MissingParent | Stale):
+                late.add(row_id)
+            elif isinstance(fault, Retryable):
+                again.add(row_id)
+            else:
+                field = fault.field if isinstance(fault, Permanent) else None
+                refused.append(Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message))
+        if self._shared and loaded:
+            self._tell_ledger(loaded)
+        self._hand_over(late - handed)
+        self._add_quarantine(refused)
+        if self._leased and (late or refused):
+            self._give_back(late | {one.id for one in refused})
+        self._note({**before, **loaded}, handed | late)
+        return again
+
+    def _finish(self) -> None:
+        """The equation of the part, by key set."""
+        part, ids = self._part, self._all_ids() if self._part.kind == "bulk" else {line[0] for line in self._lines()}
+        loaded, handed = self._noted()
+        refused = {one.id for one in self._quarantine()} & ids
+        part.succeeded, part.there, part.failed = len(loaded.keys() & ids), len(handed & ids), len(refused)
+        part.submitted, part.unprocessed = len(ids), len(ids - loaded.keys() - handed - refused)
+        if part.unprocessed or part.submitted != part.succeeded + part.there + part.failed:
+            raise Permanent(
+                f"submitted {part.submitted} is not succeeded {part.succeeded} + already there {part.there} + failed {part.failed}",
+                code="migration.equation",
+                record=self._ref.name,
+            )
+        part.done = True
+
+    # ------------------------------------------------------------------------------------------------------------ by REST
+    def rest(self) -> Outcome | None:
+        """What Bulk cannot carry, two hundred records a call; several calls a step."""
+        if reason := self._load.held_up(self._ref.migration):
+            return Outcome(outcome="paused", wait_seconds=30, reason=reason)
+        loaded, handed = self._noted()
+        refused = {one.id for one in self._quarantine()}
+        there = self._load.salesforce.present(self._part.object, within(self._mapping, self._ref, self._part.object))
+        lines = {str(line[0]): line for line in self._lines()}
+        known = (there & lines.keys()) - loaded.keys() - handed
+        todo = [row_id for row_id in lines if row_id not in there and row_id not in handed and row_id not in refused]
+        if self._leased and todo:
+            known |= self._take_leases(set(todo))
+            todo = [row_id for row_id in todo if row_id not in known]
+        if known:
+            self._hand_over(known)
+            self._note(loaded, handed | known)
+        again: set[str] = set()
+        for start in range(0, len(todo), REST_ROWS):
+            again |= self._rest_call([lines[row_id] for row_id in todo[start : start + REST_ROWS]])
+        if not again:
+            self._finish()
+            return None
+        self._part.attempt += 1
+        if self._part.attempt >= ATTEMPTS:
+            self._part.attempt = 0
+            return Outcome(outcome="failed", reason=f"{len(again)} rows of {self._part.object} lose every lock")
+        return Outcome(outcome="wait", wait_seconds=2**self._part.attempt)
+
+    def _rest_call(self, lines: Sequence[Sequence[object]]) -> set[str]:
+        bodies = [dict(line[1]) for line in lines if isinstance(line[1], Mapping)]
+        answers = self._load.salesforce.create(self._part.object, bodies)
+        loaded: dict[str, str] = {}
+        failed: dict[str, OmsyncError] = {}
+        for line, answer in zip(lines, answers, strict=True):
+            row_id = str(line[0])
+            if answer.error is not None:
+                failed[row_id] = answer.error
+                continue
+            for name, path, text in line[2] if isinstance(line[2], list) else ():
+                self._load.salesforce.attach(str(answer.id), File(name, path, text))
+            loaded[row_id] = str(answer.id)
+        return self._settle(loaded, failed)
+
+    def _lines(self) -> Iterator[list[object]]:
+        yield from read_lines(self._load.files, self._part.file)
+
+    # ------------------------------------------------------------------------------------------------- the ledger's items
+    def _tell_ledger(self, loaded: Mapping[str, str]) -> None:
+        """Items of what was inserted, only where there is none: a live writer that was quicker knows better."""
+        fingerprint = self._fingerprint()
+        items: list[Item] = []
+        for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._ref.folder}/ledger.jsonl.gz"):
+            if row_id in loaded:
+                marks = {unit: Mark(digest, 0, edited_at) for unit, (digest, edited_at) in base.items()}
+                item = Item(
+                    key=RecordKey(self._ref.table, row_id),
+                    object=sobject,
+                    salesforce_id=loaded[row_id],
+                    version=version,
+                    save=1 if self._mapping.has_sync_fields else 0,  # the insert's own
+                    base=marks,
+                    files=files,
+                    mapping=fingerprint,
+                )
+                items.append(item)
+        if not self._leased:
+            self._load.ledger.plant(items)
+            return
+        # planted with the lease, at revision 1
+        self._load.ledger.save([replace(item, revision=1) for item in items])
+
+    def _fingerprint(self) -> str:
+        facts = self._load.facts(self._ref.migration, self._ref.run)
+        org = Org(ids=facts.ids, certified_run=facts.certified_run, staff=frozenset(facts.staff), time_zone=facts.time_zone)
+        rules = MappedRegistry(self._load.mappings, org).shared(self._ref.table)
+        return rules.fingerprint if rules is not None else ""
+
+    @property
+    def _holder(self) -> str:
+        return f"{self._ref.key}#{self._part.file.rpartition('/')[2]}"
+
+    def _take_leases(self, ids: Iterable[str]) -> set[str]:
+        """Where Salesforce has no unique key for a live writer to run into, the ledger's item is taken first. -> Rows others know."""
+        until = int((self._load.now() + LEASE_SECONDS) * 1_000_000)
+        keys = [RecordKey(self._ref.table, row_id) for row_id in sorted(ids)]
+        items = [Item(key=key, object=self._part.object, lease=Lease(self._holder, until)) for key in keys]
+        taken = self._load.ledger.plant(items)
+        doubtful = [key for key, ours in zip(keys, taken, strict=True) if not ours]
+        return {key.id for key, holder in zip(doubtful, self._load.ledger.holders(doubtful), strict=True) if holder != self._holder}
+
+    def _give_back(self, ids: Iterable[str]) -> None:
+        """Nothing is on its way: the live writers may try."""
+        self._load.ledger.release([RecordKey(self._ref.table, row_id) for row_id in ids], self._holder)
+
+    # -------------------------------------------------------------------------------------------------------------- notes
+    def _noted(self) -> tuple[dict[str, str], set[str]]:
+        """(loaded: OMS id -> Salesforce id, handed to the live writers) of this part."""
+        loaded: dict[str, str] = {}
+        handed: set[str] = set()
+        for row_id, salesforce_id in read_lines(self._load.files, self._notes):
+            if salesforce_id:
+                loaded[row_id] = salesforce_id
+            else:
+                handed.add(row_id)
+        return loaded, handed
+
+    def _note(self, loaded: Mapping[str, str], handed: set[str]) -> None:
+        lines = [[row_id, loaded[row_id]] for row_id in sorted(loaded)] + [[row_id, ""] for row_id in sorted(handed - loaded.keys())]
+        write_lines(self._load.files, self._notes, lines)
+
+    def _quarantine(self) -> list[Quarantined]:
+        name = f"{self._ref.folder}/quarantine.jsonl.gz"
+        return [Quarantined.model_validate(line) for line in read_lines(self._load.files, name)]
+
+    def _add_quarantine(self, refused: Sequence[Quarantined]) -> None:
+        known = {one.id: one for one in self._quarantine()}
+        fresh = [one for one in refused if one.id not in known]
+        if fresh:
+            write_lines(
+                self._load.files, f"{self._ref.folder}/quarantine.jsonl.gz", [one.model_dump() for one in (*known.values(), *fresh)]
+            )
+        extracted = self._state.quarantined + self._state.to_send
+        self._state.quarantined = len(known) + len(fresh)
+        self._state.to_send = extracted - self._state.quarantined
+
+    def _hand_over(self, ids: Iterable[str]) -> None:
+        """Rows that are the live writers' from now on."""
+        wanted = sorted(ids)
+        hand_over(self._load.live, self._mapping, wanted)
+        self._state.handed += len(wanted)
+
+    def _save(self) -> None:
+        self._load.chunks.write(self._ref, self._state)
+
+
+def hand_over(live: Live, mapping: TableMapping, ids: Iterable[str], versions: Mapping[str, int] | None = None) -> None:
+    """Enqueue ids; the live writers read the rows themselves."""
+    known = versions or {}
+    if mapping.mode == "shared":
+        live.sync([SyncMessage(correlation_id=f"migration.{row_id}", origin="migration", table=mapping.table, id=row_id) for row_id in ids])
+    elif mapping.mode in ("mirrored", "matched"):
+        live.mirror(
+            [
+                MirrorMessage(
+                    correlation_id=f"migration.{row_id}", origin="migration", table=mapping.table, id=row_id, version=known.get(row_id, 2)
+                )
+                for row_id in ids
+            ]
+        )

@@ -1,0 +1,259 @@
+"""What a migration is made of: runs, chunks, what became of each row. Everything here is small: rows live in files, never in a payload.
+
+ChunkRef    names a chunk: migration, run, table, number, and the range of its key. This is all that a state machine carries
+ChunkState  what is known of a chunk: counts, files, jobs. Saved in the state table under the ref's name
+Outcome     what a step answers: `done`, `wait` (call again in n seconds), `paused` or `failed`; Choice states decide by it
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+type Decision = Literal["done", "wait", "paused", "failed"]
+#: how often rows that a job left unprocessed, or that lost a lock, are sent again
+ATTEMPTS = 5
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class ChunkRef(_Model):
+    """A range `(after, upto]` of a table's chunk key; None is open."""
+
+    migration: str
+    run: int
+    table: str
+    number: int
+    after: str | None = None
+    upto: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`patients/00012`."""
+        return f"{self.table}/{self.number:05d}"
+
+    @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return f"migrations/{self.migration}/run-{self.run}/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Its item in the state table."""
+        return f"migration/{self.migration}/{self.run}/{self.name}"
+
+
+class Outcome(_Model):
+    """What a step answers to the state machine."""
+
+    outcome: Decision = "done"
+    wait_seconds: int = 0
+    reason: str = ""
+
+
+class Part(_Model):
+    """One file of a chunk for one object, and the jobs that loaded it."""
+
+    object: str
+    file: str
+    kind: Literal["bulk", "rest"] = "bulk"
+    rows: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    intent: str | None = None  # saved before the job is created
+    job: str | None = None  # saved before the upload
+    attempt: int = 0
+    deadline: float = 0.0
+    done: bool = False
+    submitted: int = 0
+    succeeded: int = 0
+    there: int = 0
+    failed: int = 0
+    unprocessed: int = 0
+
+
+class Inquiry(_Model):
+    """A Bulk query of verification."""
+
+    object: str
+    job: str | None = None
+    deadline: float = 0.0
+    done: bool = False
+
+
+class ChunkState(_Model):
+    """What is known of a chunk. `phase` only goes forward."""
+
+    phase: Literal["planned", "extracted", "loaded", "linked", "verified"] = "planned"
+    snapshot: str = ""
+    rows: int = 0  # source rows
+    not_sent: dict[str, int] = Field(default_factory=dict)  # reason -> rows
+    quarantined: int = 0
+    to_send: int = 0  # rows that must be in Salesforce
+    second_pass: int = 0
+    handed: int = 0  # left to the live writers
+    parts: list[Part] = Field(default_factory=list)
+    inquiries: list[Inquiry] = Field(default_factory=list)
+    verified: int = 0
+    missing: int = 0
+    mismatched: int = 0
+    unknown: int = 0
+    tries: int = 0  # how often verification looked at rows that differ
+    open_keys: int = 0  # rows that verification has not settled yet
+    manifest_sha256: str = ""
+    calls: int = 0  # Salesforce API calls
+    seconds: dict[str, float] = Field(default_factory=dict)  # step -> seconds worked
+    finished_at: dict[str, float] = Field(default_factory=dict)  # step -> when, since 1970
+    failure: str = ""
+
+    def count(self, reason: str, rows: int = 1) -> None:
+        """Rows that are not sent, for this reason."""
+        self.not_sent[reason] = self.not_sent.get(reason, 0) + rows
+
+
+class Quarantined(_Model):
+    """A row that is not loaded, and why. Never a value: names, codes, lengths."""
+
+    table: str
+    id: str
+    code: str
+    field: str | None = None
+    message: str
+
+
+class Mismatch(_Model):
+    """A row whose values differ, are missing, or could not be compared."""
+
+    table: str
+    id: str
+    kind: Literal["missing", "different", "unknown"]
+    fields: tuple[str, ...] = ()
+
+
+class TablePlan(_Model):
+    """A table's share of a run."""
+
+    table: str
+    wave: str
+    rows: int
+    chunks: int
+
+
+class RunPlan(_Model):
+    """A run: its tables in load order and where its chunks are listed, wave by wave."""
+
+    migration: str
+    run: int
+    chunk_rows: int
+    xmin: str  # the source's oldest running transaction when the run was planned
+    planned_at: float
+    tables: list[TablePlan]
+    waves: list[str]
+
+    @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return run_folder(self.migration, self.run)
+
+    def wave_file(self, wave: str) -> str:
+        """The list of the chunks of a wave."""
+        return f"{self.folder}/wave-{wave}.json"
+
+
+def run_folder(migration: str, run: int) -> str:
+    """Where a run's files are."""
+    return f"migrations/{migration}/run-{run}"
+
+
+class OrgFacts(_Model):
+    """What only the org can tell, and the extract needs: it runs beside the database and calls no Salesforce."""
+
+    ids: dict[str, str]
+    staff: list[str]
+    time_zone: str
+    certified_run: int = 0
+    audit_fields: bool = False
+
+
+class Finding(_Model):
+    """What preflight noticed about some rows of a table."""
+
+    table: str
+    kind: str  # bad: would be quarantined; unusual; duplicate; orphan
+    field: str
+    message: str
+    rows: int = 0
+    ids: list[str] = Field(default_factory=list)
+
+
+class Check(_Model):
+    """One thing that preflight looked at. `blocking` ones stop the run."""
+
+    name: str
+    ok: bool
+    blocking: bool = True
+    detail: str = ""
+    mend: str = ""
+
+
+class Preflight(_Model):
+    """What is to be known before anything moves."""
+
+    migration: str
+    run: int
+    at: float
+    checks: list[Check]
+
+    @property
+    def blocked(self) -> bool:
+        """May the run begin?"""
+        return any(check.blocking and not check.ok for check in self.checks)
+
+
+class TableResult(_Model):
+    """A table in the certificate: rows = verified + not sent + quarantined + missing + mismatched + unknown."""
+
+    table: str
+    wave: str
+    rows: int = 0
+    verified: int = 0
+    not_sent: dict[str, int] = Field(default_factory=dict)
+    quarantined: int = 0
+    missing: int = 0
+    mismatched: int = 0
+    unknown: int = 0
+    handed: int = 0
+    chunks: int = 0
+    open_chunks: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    sha256: str = ""  # over the manifests
+
+    @property
+    def balanced(self) -> bool:
+        """Is every row accounted for?"""
+        parts = self.verified + sum(self.not_sent.values()) + self.quarantined + self.missing + self.mismatched + self.unknown
+        return self.rows == parts
+
+
+class Certificate(_Model):
+    """The proof of a run. `issued` only with 0 missing, 0 mismatched, 0 unknown, every chunk verified, and quarantine signed for."""
+
+    migration: str
+    run: int
+    issued: bool = False
+    refused_because: list[str] = Field(default_factory=list)
+    at: float = 0.0
+    planned_at: float = 0.0
+    signed_by: str | None = None
+    tables: list[TableResult] = Field(default_factory=list)
+    quarantine: list[Quarantined] = Field(default_factory=list)
+    mismatches: list[Mismatch] = Field(default_factory=list)
+    progress: list[tuple[float, int]] = Field(default_factory=list)  # (seconds since planning, rows verified by then)
+    delta_rows: int | None = None
+    version: str = ""
+    sha256: str = ""

@@ -1,0 +1,208 @@
+"""Before a run: what the org must have, what it can take, and the few records that everything else refers to.
+
+Staff are matched to Users and never created. Run 1 writes the one business account of all providers and names the User ("Migration
+Owner") that stands in for staff without one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any, Protocol
+
+from omsync.mapping import DEFAULT_OWNER_ID, Mappings, TableMapping, Target, org_ids, written
+from omsync.migration.model import Check, OrgFacts, Preflight
+from omsync.migration.ports import Files
+from omsync.platform.errors import OmsyncError, Permanent
+from omsync.sync.consume import Result
+from omsync.sync.messages import MirrorMessage
+
+OWNER_NAME = "Migration Owner"
+GROUP_NAME = "Medical Group"
+#: bytes a record takes (Salesforce's storage accounting): 2 KB, a person account 4 KB
+RECORD_KB, PERSON_KB = 2, 4
+_TYPES: dict[str, frozenset[str]] = {
+    "Text": frozenset({"string", "textarea", "phone", "email", "url", "picklist", "encryptedstring"}),
+    "Email": frozenset({"email", "string"}),
+    "Phone": frozenset({"phone", "string"}),
+    "Checkbox": frozenset({"boolean"}),
+    "Date": frozenset({"date"}),
+    "DateTime": frozenset({"datetime"}),
+    "Number": frozenset({"double", "int"}),
+    "Currency": frozenset({"currency", "double"}),
+    "Lookup": frozenset({"reference"}),
+    "MasterDetail": frozenset({"reference"}),
+    "LongTextArea": frozenset({"textarea"}),
+    "Html": frozenset({"textarea"}),
+}
+
+
+class OrgPort(Protocol):
+    """The org, as preparation needs it."""
+
+    def facts(self) -> Mapping[str, str]:
+        """`record_type:...` and `standard_price_book` -> id."""
+        ...
+
+    def staff(self) -> frozenset[str]:
+        """OMS ids that have an active User."""
+        ...
+
+    def describe(self, sobject: str) -> Mapping[str, Any] | None:
+        """The object's describe, or None."""
+        ...
+
+    def limits(self) -> Mapping[str, tuple[int, int]]:
+        """name -> (left, of)."""
+        ...
+
+    def count(self, sobject: str) -> int: ...
+
+    def owner(self) -> str | None:
+        """The User who bears the default owner's id."""
+        ...
+
+    def name_owner(self) -> str | None:
+        """Give the default owner's id to the active User named `OWNER_NAME`, else to the load user; its id."""
+        ...
+
+    def ensure_account(self, oms_id: str, name: str, record_type: str) -> None:
+        """A business account under this external id."""
+        ...
+
+
+class Matcher(Protocol):
+    """`sync.staff.StaffMatcher`."""
+
+    def write(self, messages: Sequence[MirrorMessage]) -> list[Result]: ...
+
+
+class StaffRows(Protocol):
+    """The OMS's API."""
+
+    def rows(self, table: str, **where: str) -> Iterator[Mapping[str, Any]]: ...
+
+
+@dataclass(slots=True)
+class Prepare:
+    """Prepares runs."""
+
+    mappings: Mappings
+    files: Files
+    org: OrgPort
+    oms: StaffRows
+    matcher: Matcher
+    certified_run: Callable[[], int]
+    time_zone: str
+    now: Callable[[], float] = time.time
+
+    def run(self, migration: str, run: int, *, dry: bool = False) -> Preflight:
+        """Look at everything; unless it is a dry run or something blocks, write what the run refers to and note the org's facts."""
+        checks = [*self._org_checks(run), *self._limit_checks(), *self._object_checks(run)]
+        found = Preflight(migration=migration, run=run, at=self.now(), checks=checks)
+        self.files.put(f"migrations/{migration}/run-{run}/preflight.json", found.model_dump_json(indent=1).encode())
+        if not found.blocked:
+            if not dry and run == 1:
+                self._first()
+            self._note_facts(migration, run)
+        return found
+
+    def _note_facts(self, migration: str, run: int) -> None:
+        name = f"migrations/{migration}/run-{run}/facts.json"
+        if self.files.get(f"migrations/{migration}/run-{run}/plan.json") is not None and self.files.get(name) is not None:
+            return  # a resumed run goes on with what it knew
+        facts = OrgFacts(
+            ids=dict(self.org.facts()),
+            staff=sorted(self.org.staff()),
+            time_zone=self.time_zone,
+            certified_run=self.certified_run(),
+        )
+        self.files.put(name, facts.model_dump_json().encode())
+
+    def _first(self) -> None:
+        if self.org.owner() is None and self.org.name_owner() is None:
+            raise Permanent(f"no User can stand in for staff: make one named '{OWNER_NAME}'", code="migration.owner")
+        for target in self._targets(1):
+            for constant in target.constants:
+                if constant.reference is not None and constant.reference.object == "Account" and constant.value is not None:
+                    self.org.ensure_account(str(constant.value), GROUP_NAME, "Medical_Group")
+        for part in batched((str(row["id"]) for row in self.oms.rows("staff_users")), 200, strict=False):
+            messages = [
+                MirrorMessage(correlation_id=f"migration.{row_id}", origin="migration", table="staff_users", id=row_id, version=1)
+                for row_id in part
+            ]
+            for result in self.matcher.write(messages):
+                if isinstance(result.fault, OmsyncError):
+                    raise result.fault
+
+    # ------------------------------------------------------------------------------------------------------------- checks
+    def _targets(self, run: int) -> Iterator[Target]:
+        for mapping in self._tables(run):
+            yield from mapping.targets
+
+    def _tables(self, run: int) -> Iterable[TableMapping]:
+        return [mapping for mapping in self.mappings if mapping.run == run and mapping.mode in ("mirrored", "shared")]
+
+    def _org_checks(self, run: int) -> Iterator[Check]:
+        facts = self.org.facts()
+        for target in self._targets(run):
+            for name in sorted(org_ids(target)):
+                mend = "deploy salesforce/, or activate the standard price book in Setup"
+                yield Check(name=f"{target.object}: {name}", ok=name in facts, mend=mend if name not in facts else "")
+        certified = self.certified_run()
+        yield Check(
+            name="order of runs",
+            ok=run <= certified + 1,
+            detail=f"run {certified} is certified" if certified else "no run is certified yet",
+            mend=f"run {certified + 1} comes first" if run > certified + 1 else "",
+        )
+
+    def _limit_checks(self) -> Iterator[Check]:
+        for name, (left, of) in self.org.limits().items():
+            used = 1 - left / of if of else 1.0
+            yield Check(name=f"limit {name}", ok=left > 0 and used < 0.9, blocking=left <= 0, detail=f"{left:,} of {of:,} left")
+
+    def _object_checks(self, run: int) -> Iterator[Check]:
+        for mapping in self._tables(run):
+            for target in mapping.targets:
+                yield from self._describe_diff(target)
+
+    def _describe_diff(self, target: Target) -> Iterator[Check]:
+        described = self.org.describe(target.object)
+        if described is None:
+            yield Check(
+                name=target.object, ok=False, detail="the org has no such object, or the load user no access", mend="deploy salesforce/"
+            )
+            return
+        fields = {str(field["name"]).lower(): field for field in described["fields"]}
+        wrong: list[str] = []
+        for field in written(target, "load"):
+            if field.feature is not None:
+                continue
+            known = fields.get(field.name.lower())
+            if known is None:
+                wrong.append(f"{field.name} is missing")
+            elif not known.get("createable", True):
+                wrong.append(f"{field.name} cannot be written by the load user")
+            elif field.type in _TYPES and known["type"] not in _TYPES[field.type]:
+                wrong.append(f"{field.name} is {known['type']}, not {field.type}")
+            elif field.length and known["type"] in ("string", "textarea") and int(known.get("length") or field.length) < field.length:
+                wrong.append(f"{field.name} holds {known['length']} characters, not {field.length}")
+        there = self.org.count(target.object)
+        detail = "; ".join(wrong) or f"as mapped; {there:,} records there now"
+        yield Check(name=target.object, ok=not wrong, detail=detail, mend="deploy salesforce/, give OMSync_Load" if wrong else "")
+
+
+def read_facts(files: Files, migration: str, run: int) -> OrgFacts:
+    """What preparation noted of the org."""
+    content = files.get(f"migrations/{migration}/run-{run}/facts.json")
+    if content is None:
+        raise Permanent(f"run {run} is not prepared", code="migration.order")
+    return OrgFacts.model_validate_json(content)
+
+
+def default_owner() -> str:
+    """The id that the default owner bears."""
+    return DEFAULT_OWNER_ID

@@ -1,0 +1,170 @@
+"""The OMS's database, read in bulk: plain SQL over the mapping's columns, by key range, each chunk from one snapshot.
+
+A chunk is a range of the table's key. The key is the id; where a child locks its parent while it is written (master-detail), it is
+the parent's id, so that siblings are in one chunk. Within a chunk rows are sorted by parent: siblings stand beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from omsync.mapping.model import Embedded, Field, Mappings, Row, TableMapping
+from omsync.migration.model import ChunkRef
+from omsync.platform.errors import Permanent, Retryable
+
+#: rows fetched at a time
+FETCH = 2000
+
+
+def lock_field(mapping: TableMapping) -> Field | None:
+    """The master-detail field by which a table is cut into chunks; None: by id."""
+    for target in mapping.targets:
+        for field in target.fields.values():
+            if field.type == "MasterDetail":
+                return field
+    return None
+
+
+def chunk_column(mapping: TableMapping) -> str:
+    """The column whose ranges are the chunks."""
+    field = lock_field(mapping)
+    return field.sources[0] if field is not None else "id"
+
+
+def chunk_path(mapping: TableMapping) -> str:
+    """The same as SOQL names it."""
+    field = lock_field(mapping)
+    return field.path if field is not None else "OMS_Id__c"
+
+
+def _parent_column(mapping: TableMapping) -> str:
+    """What siblings have in common: the chunk key, else the first reference that is sent."""
+    key = chunk_column(mapping)
+    if key != "id":
+        return key
+    parents = (name for name, column in mapping.columns.items() if column.references and column.references != mapping.table)
+    return next((name for name in parents if mapping.columns[name].not_sent is None), "id")
+
+
+@dataclass(slots=True)
+class PostgresSource:
+    """`ports.Source` over PostgreSQL."""
+
+    dsn: str
+    mappings: Mappings
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
+        """A read-only transaction of one snapshot."""
+        try:
+            with psycopg.connect(self.dsn, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                yield connection
+        except psycopg.OperationalError as fault:
+            raise Retryable(f"the OMS's database: {type(fault).__name__}", code="source.unreachable") from None
+        except psycopg.Error as fault:
+            raise Permanent(f"the OMS's database refuses: {fault.sqlstate}", code="source.refused") from None
+
+    def bounds(self, mapping: TableMapping, rows: int) -> tuple[int, list[str]]:
+        """Count and every `rows`-th key, by one pass over the key's index."""
+        key = sql.Identifier(chunk_column(mapping))
+        statement = sql.SQL(
+            "SELECT DISTINCT {key}::text FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS place FROM {table}) AS t"
+            " WHERE place % {rows} = 0 ORDER BY 1"
+        ).format(key=key, table=sql.Identifier(mapping.table), rows=sql.Literal(rows))
+        with self._connection() as connection:
+            count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(mapping.table))).fetchone()
+            return int(count[0]) if count else 0, [str(row[0]) for row in connection.execute(statement)]
+
+    @contextmanager
+    def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
+        """A chunk's rows with the snapshot they were read in."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+            snapshot = str(found[0]) if found else ""
+            statement = self._select(connection, mapping, ref)
+            with connection.cursor(name="chunk", row_factory=dict_row) as cursor:
+                cursor.itersize = FETCH
+                cursor.execute(statement)
+                yield snapshot, iter(cursor)
+
+    def _select(self, connection: psycopg.Connection, mapping: TableMapping, ref: ChunkRef) -> sql.Composed:
+        columns = [*mapping.columns]
+        if mapping.shared_columns and _has_edit_times(connection, mapping.table):
+            columns.append("edited_at")
+        selected = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in columns]
+        joins = []
+        for name, embedded in mapping.embedded.items():
+            selected.append(sql.SQL("to_jsonb({alias}) AS {name}").format(alias=sql.Identifier(f"e_{name}"), name=sql.Identifier(name)))
+            joins.append(self._join(name, embedded))
+        key = sql.Identifier(chunk_column(mapping))
+        ranges: list[sql.Composable] = [sql.SQL("TRUE")]
+        if ref.after is not None:
+            ranges.append(sql.SQL("t.{} > {}::uuid").format(key, sql.Literal(ref.after)))
+        if ref.upto is not None:
+            ranges.append(sql.SQL("t.{} <= {}::uuid").format(key, sql.Literal(ref.upto)))
+        return sql.SQL("SELECT {columns} FROM {table} AS t {joins} WHERE {where} ORDER BY t.{parent}, t.id").format(
+            columns=sql.SQL(", ").join(selected),
+            table=sql.Identifier(mapping.table),
+            joins=sql.SQL(" ").join(joins),
+            where=sql.SQL(" AND ").join(ranges),
+            parent=sql.Identifier(_parent_column(mapping)),
+        )
+
+    def _join(self, name: str, embedded: Embedded) -> sql.Composed:
+        """The default address of a patient: one row or none, by the mapping's condition."""
+        mapping = self.mappings[embedded.table]
+        owner = next(column for column in mapping.columns.values() if column.references is not None)
+        alias = sql.Identifier(f"e_{name}")
+        conditions = [sql.SQL("{a}.{c} = t.id AND {a}.deleted_at IS NULL").format(a=alias, c=sql.Identifier(owner.name))]
+        for column, values in embedded.where.values.items():
+            allowed = sql.SQL(", ").join([sql.Literal(value) for value in values])
+            conditions.append(sql.SQL("{}.{} IN ({})").format(alias, sql.Identifier(column), allowed))
+        on = sql.SQL(" AND ").join(conditions)
+        return sql.SQL("LEFT JOIN {table} AS {alias} ON {on}").format(table=sql.Identifier(embedded.table), alias=alias, on=on)
+
+    def xmin(self) -> str:
+        """The oldest transaction still running."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
+            return str(found[0]) if found else "0"
+
+    def changed(self, mapping: TableMapping, since: str, before: str) -> Iterator[tuple[str, int]]:
+        """By the index (change_xid, id)."""
+        statement = sql.SQL(
+            "SELECT id::text, version FROM {} WHERE change_xid >= {}::xid8 AND change_xid < {}::xid8 ORDER BY change_xid, id"
+        ).format(sql.Identifier(mapping.table), sql.Literal(since), sql.Literal(before))
+        with self._connection() as connection, connection.cursor(name="changed") as cursor:
+            cursor.itersize = FETCH
+            cursor.execute(statement)
+            for row_id, version in cursor:
+                yield str(row_id), int(version)
+
+    def survivors(self) -> dict[str, str]:
+        """Who stands for merged patients."""
+        statement = "SELECT id::text, merged_into_patient_id::text FROM patients WHERE merged_into_patient_id IS NOT NULL"
+        with self._connection() as connection:
+            into = {str(loser): str(winner) for loser, winner in connection.execute(statement)}
+        found: dict[str, str] = {}
+        for loser in into:
+            winner, seen = into[loser], {loser}
+            while winner in into and winner not in seen:
+                seen.add(winner)
+                winner = into[winner]
+            found[loser] = winner
+        return found
+
+
+def _has_edit_times(connection: psycopg.Connection, table: str) -> bool:
+    """An OMS may keep no times per column."""
+    found = connection.execute(
+        "SELECT 1 FROM information_schema.columns WHERE table_name = %s AND column_name = 'edited_at' AND table_schema = ANY (current_schemas(false))",
+        (table,),
+    ).fetchone()
+    return found is not None

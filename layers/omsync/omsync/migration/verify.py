@@ -1,0 +1,284 @@
+"""Every value of every row: what Salesforce holds, by Bulk query, against the source, in the mapping's normal form.
+
+Each row's normal values were hashed when it was extracted. Equal hash: every value is there. Else the row is read again from both systems
+as they are now and compared value by value: it changed meanwhile and is in step, is on its way (looked at again later), or differs for
+good, and then table, key and fields are named. Nothing is repaired here except by asking the live writers to look.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from omsync.mapping import Compiled, Json, Mappings, Record, Row, TransformError, compile_mapping, differences, row_hash
+from omsync.mapping.model import Field
+from omsync.migration.extract import verified_fields, with_survivors
+from omsync.migration.files import read_lines, write_lines
+from omsync.migration.load import JOB_SECONDS, hand_over, within
+from omsync.migration.model import ChunkRef, ChunkState, Inquiry, Mismatch, OrgFacts, Outcome, Quarantined
+from omsync.migration.ports import Files, Live, Rows, Salesforce
+from omsync.migration.states import Chunks
+from omsync.salesforce.bulk import Job
+
+#: how often rows that differ are looked at again, and how long between two looks: the live writers have this long
+LOOKS = 12
+LOOK_SECONDS = 10
+#: rows read again at a time
+REREAD = 500
+
+type Records = Mapping[str, dict[str, Json]]  # OMS id -> normal values
+type Found = dict[str, Mapping[str, Json]]
+
+
+def columns_of(compiled: Compiled, sobject: str) -> list[str]:
+    """What a query asks for to compare everything."""
+    names = ["Id", "OMS_Id__c"]
+    for name in verified_fields(compiled, sobject):
+        field = compiled.fields(sobject)[name]
+        if not _is_list(field):
+            names.append(field.path)
+    return list(dict.fromkeys(names))
+
+
+def _is_list(field: Field) -> bool:
+    return field.references is not None and field.references.many
+
+
+@dataclass(slots=True)
+class Verify:
+    """Verifies chunks."""
+
+    mappings: Mappings
+    files: Files
+    chunks: Chunks
+    salesforce: Salesforce
+    oms: Rows
+    live: Live
+    facts: Callable[[str, int], OrgFacts]
+    survivors: Callable[[str, int], Mapping[str, str]]
+    now: Callable[[], float] = time.time
+    looks: int = LOOKS
+
+    def run(self, ref: ChunkRef) -> Outcome:
+        """One step of a chunk."""
+        state = self.chunks.read(ref)
+        if state.phase == "verified":
+            return Outcome()
+        if state.phase != "linked":
+            return Outcome(outcome="failed", reason=f"the chunk is only {state.phase}")
+        begun, calls = self.now(), self.salesforce.calls
+        outcome = _Check(self, ref, state).step()
+        state.calls += self.salesforce.calls - calls
+        state.seconds["verify"] = round(state.seconds.get("verify", 0.0) + self.now() - begun, 3)
+        self.chunks.write(ref, state)
+        return outcome
+
+
+class _Check:
+    """One step of one chunk."""
+
+    def __init__(self, verify: Verify, ref: ChunkRef, state: ChunkState) -> None:
+        self._verify, self._ref, self._state = verify, ref, state
+        facts = verify.facts(ref.migration, ref.run)
+        self._staff = frozenset(facts.staff)
+        self._mapping = verify.mappings[ref.table]
+        self._compiled = compile_mapping(self._mapping, facts.time_zone)
+        self._objects = [target.object for target in self._mapping.targets]
+        self._columns = {sobject: columns_of(self._compiled, sobject) for sobject in self._objects}
+        self._compared = {
+            sobject: tuple(name for name in verified_fields(self._compiled, sobject) if not _is_list(self._compiled.fields(sobject)[name]))
+            for sobject in self._objects
+        }
+
+    def step(self) -> Outcome:
+        if self._mapping.mode in ("embedded", "matched") or self._state.to_send == 0:
+            self._state.verified = self._state.to_send
+            return self._end()
+        if self._state.tries == 0:
+            waiting = self._ask()
+            if waiting is not None:
+                return waiting
+            left = self._compare_all()
+        else:
+            left = {line[0]: line[1] for line in read_lines(self._verify.files, self._name("open"))}
+        return self._look_again(left)
+
+    def _name(self, what: str) -> str:
+        return f"{self._ref.folder}/{what}.jsonl.gz"
+
+    # ------------------------------------------------------------------------------------------------------------ by Bulk
+    def _ask(self) -> Outcome | None:
+        """Start what is not started; None: all answers are there."""
+        state = self._state
+        if not state.inquiries:
+            state.inquiries = [Inquiry(object=sobject) for sobject in self._objects]
+        for inquiry in state.inquiries:
+            if inquiry.job is None:
+                where = within(self._mapping, self._ref, inquiry.object)
+                columns = ", ".join(self._columns[inquiry.object])
+                inquiry.job = self._verify.salesforce.start_query(f"SELECT {columns} FROM {inquiry.object} WHERE {where}")  # noqa: S608
+                inquiry.deadline = self._verify.now() + JOB_SECONDS
+        for inquiry in state.inquiries:
+            job: Job = self._verify.salesforce.look(str(inquiry.job), query=True)
+            if job.state in ("Failed", "Aborted") or (not job.done and self._verify.now() > inquiry.deadline):
+                inquiry.job = None
+                return Outcome(outcome="wait", wait_seconds=15, reason=f"query {job.state}")
+            if not job.done:
+                return Outcome(outcome="wait", wait_seconds=2)
+        return None
+
+    def _compare_all(self) -> dict[str, int]:
+        """-> Rows whose hash is not found: OMS id -> version extracted."""
+        refused = {str(line["id"]) for line in read_lines(self._verify.files, self._name("quarantine"))}
+        expected: dict[str, tuple[int, dict[str, str], list[str]]] = {}
+        for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest")):
+            if row_id not in refused:
+                expected[row_id] = version, hashes, titles[0] if titles else []
+        for inquiry in self._state.inquiries:
+            for row_id, salesforce_id, values in self._answers(inquiry):
+                known = expected.get(row_id)
+                if known is not None and row_hash(values, self._compared[inquiry.object]) == known[1].get(inquiry.object):
+                    if known[2] and not set(known[2]) <= self._verify.salesforce.attached(salesforce_id):
+                        continue  # its long text is not beside it
+                    del known[1][inquiry.object]
+        left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes}
+        self._state.verified = len(expected) - len(left)
+        return left
+
+    def _answers(self, inquiry: Inquiry) -> Iterator[tuple[str, str, dict[str, Json]]]:
+        locator: str | None = None
+        while True:
+            page = self._verify.salesforce.query_page(str(inquiry.job), locator)
+            yield from self._normal(inquiry.object, cast("Iterator[Mapping[str, Json]]", page.rows))
+            locator = page.locator
+            if locator is None:
+                return
+
+    def _normal(self, sobject: str, rows: Iterator[Mapping[str, Json]]) -> Iterator[tuple[str, str, dict[str, Json]]]:
+        """(OMS id, Salesforce id, normal values); polymorphic parents are looked up a page at a time."""
+        polymorphic = [f for f in self._compiled.fields(sobject).values() if f.references is not None and f.references.polymorphic]
+        if not polymorphic:
+            for row in rows:
+                yield str(row["OMS_Id__c"]).lower(), str(row["Id"]), self._compiled.normal_record(sobject, row)
+            return
+        page = list(rows)
+        known: dict[str, str] = {}
+        for field in polymorphic:
+            wanted = sorted({str(row[field.name]) for row in page if row.get(field.name)})
+            if field.references is not None:
+                known |= self._verify.salesforce.oms_ids(field.references.object, wanted)
+        for row in page:
+            values = self._compiled.normal_record(sobject, row, ids=lambda _, salesforce_id: known.get(salesforce_id))
+            yield str(row["OMS_Id__c"]).lower(), str(row["Id"]), values
+
+    # --------------------------------------------------------------------------------------------------------- once more
+    def _look_again(self, left: Mapping[str, int]) -> Outcome:
+        """Rows that differ from what was extracted, as they are now on both sides."""
+        still: dict[str, int] = {}
+        found: list[Mismatch] = []
+        ids = sorted(left)
+        for start in range(0, len(ids), REREAD):
+            part = {row_id: left[row_id] for row_id in ids[start : start + REREAD]}
+            for mismatch in self._reread(part):
+                still[mismatch.id] = left[mismatch.id]
+                found.append(mismatch)
+        state = self._state
+        state.tries += 1
+        state.open_keys = len(still)
+        if still and state.tries < self._verify.looks:
+            if state.tries == 1:
+                hand_over(self._verify.live, self._mapping, sorted(still))
+                state.handed += len(still)
+            write_lines(self._verify.files, self._name("open"), [[row_id, version] for row_id, version in still.items()])
+            return Outcome(outcome="wait", wait_seconds=LOOK_SECONDS, reason=f"{len(still)} rows are not in step yet")
+        final = [mismatch for mismatch in found if not self._excused(mismatch)]
+        write_lines(self._verify.files, self._name("mismatches"), [one.model_dump() for one in final])
+        state.missing = sum(one.kind == "missing" for one in final)
+        state.mismatched = sum(one.kind == "different" for one in final)
+        state.unknown = sum(one.kind == "unknown" for one in final)
+        return self._end()
+
+    def _reread(self, left: Mapping[str, int]) -> Iterator[Mismatch]:
+        """Those that differ now too. The OMS first, then Salesforce: what changes in between is looked at again."""
+        verify, table = self._verify, self._ref.table
+        rows = verify.oms.batch_get(table, list(left))
+        survivors = verify.survivors(self._ref.migration, self._ref.run)
+        there: dict[str, Found] = {sobject: {} for sobject in self._objects}
+        for sobject in self._objects:
+            answers = verify.salesforce.by_oms_id(sobject, self._columns[sobject], list(left))
+            for row_id, _, values in self._normal(sobject, cast("Iterator[Mapping[str, Json]]", answers)):
+                there[sobject][row_id] = values
+        for row_id in left:
+            row = rows.get(row_id)
+            if row is None:
+                yield Mismatch(table=table, id=row_id, kind="unknown")
+                continue
+            mismatch = self._difference(row_id, with_survivors(self._mapping, row, survivors), there)
+            if mismatch is None:
+                self._state.verified += 1
+            elif mismatch.fields != ("not sent",):
+                yield mismatch
+
+    def _difference(self, row_id: str, row: Row, there: Mapping[str, Found]) -> Mismatch | None:
+        table = self._ref.table
+        is_there = any(row_id in found for found in there.values())
+        reason = self._mapping.skip_reason(row)
+        if reason is not None and not is_there:
+            self._state.count(f"meanwhile: {reason}")
+            self._state.to_send -= 1
+            return Mismatch(table=table, id=row_id, kind="missing", fields=("not sent",))
+        try:
+            records: Sequence[Record] = self._compiled.to_salesforce(row, existing=True, staff=self._staff)
+        except TransformError as fault:
+            return Mismatch(table=table, id=row_id, kind="unknown", fields=(fault.field or fault.code,))
+        differing: list[str] = []
+        for record in records:
+            held = there[record.object].get(row_id)
+            if held is None:
+                return Mismatch(table=table, id=row_id, kind="missing")
+            differing += differences(record.values, held, self._compared[record.object])
+        return Mismatch(table=table, id=row_id, kind="different", fields=tuple(differing)) if differing else None
+
+    def _excused(self, mismatch: Mismatch) -> bool:
+        """Missing because a parent is not there: then the parent's reason is the row's."""
+        if mismatch.kind != "missing":
+            return False
+        row = self._verify.oms.batch_get(self._ref.table, [mismatch.id]).get(mismatch.id)
+        blame = self._absent_parent(row) if row is not None else None
+        if blame is None:
+            return False
+        parent, reason = blame
+        self._state.to_send -= 1
+        if reason is not None:
+            self._state.count(f"its {parent} is not sent: {reason}")
+            return True
+        one = Quarantined(
+            table=self._ref.table, id=mismatch.id, code="parent_missing", field=parent, message=f"its {parent} is not in Salesforce"
+        )
+        lines: list[Any] = [*read_lines(self._verify.files, self._name("quarantine")), one.model_dump()]
+        write_lines(self._verify.files, self._name("quarantine"), lines)
+        self._state.quarantined += 1
+        return True
+
+    def _absent_parent(self, row: Row) -> tuple[str, str | None] | None:
+        """(column, why the parent is not sent, or None) of the first parent that Salesforce lacks."""
+        for name, column in self._mapping.columns.items():
+            value = row.get(name)
+            if column.references is None or value is None or column.not_sent is not None or column.references == self._ref.table:
+                continue
+            parent = self._verify.mappings[column.references]
+            if parent.mode not in ("mirrored", "shared") or not parent.targets:
+                continue
+            if any(True for _ in self._verify.salesforce.by_oms_id(parent.targets[0].object, ["Id"], [str(value)])):
+                continue
+            theirs = self._verify.oms.batch_get(parent.table, [str(value)]).get(str(value))
+            return name, parent.skip_reason(theirs) if theirs is not None else None
+        return None
+
+    def _end(self) -> Outcome:
+        state = self._state
+        state.phase, state.open_keys = "verified", 0
+        state.finished_at["verify"] = self._verify.now()
+        return Outcome()

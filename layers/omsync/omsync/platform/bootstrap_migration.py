@@ -1,0 +1,207 @@
+"""Composition root of the migration: the steps beside the OMS's database, and those that call Salesforce."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+
+from omsync.mapping import load_mappings
+from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
+from omsync.migration.control import Control
+from omsync.migration.extract import Extract
+from omsync.migration.judge import Judge
+from omsync.migration.link import Link
+from omsync.migration.load import Load
+from omsync.migration.model import OrgFacts
+from omsync.migration.plan import Plan
+from omsync.migration.ports import Files
+from omsync.migration.prepare import OWNER_NAME, Prepare, read_facts
+from omsync.migration.source import PostgresSource
+from omsync.migration.states import Chunks
+from omsync.migration.verify import Verify
+from omsync.platform import aws, settings
+from omsync.platform.bootstrap_sync import ModelSender, compiled, oms_client, salesforce_client
+from omsync.platform.queues import Payloads, SqsSender
+from omsync.salesforce.auth import Connection
+from omsync.salesforce.client import SalesforceClient
+from omsync.salesforce.org_facts import OrgFacts as OrgAdapter
+from omsync.salesforce.users import OrgUsers
+from omsync.sync.digests import Digests
+from omsync.sync.ledger import DynamoLedger
+from omsync.sync.staff import StaffMatcher
+from omsync.sync.stores import Cursors
+
+#: facts and survivors of a run do not change while it runs
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What every step has."""
+
+    told: settings.MigrationSource | settings.Migration
+
+    @cached_property
+    def files(self) -> S3Files:
+        """The staging bucket."""
+        return S3Files(aws.s3(), self.told.staging_bucket)
+
+    @cached_property
+    def states(self) -> DynamoStates:
+        """The state table."""
+        return DynamoStates(aws.dynamodb(), self.told.state_table)
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        """Chunk states."""
+        return Chunks(self.states)
+
+    @cached_property
+    def live(self) -> Queues:
+        """The live writers."""
+        payloads = Payloads(aws.s3(), self.told.staging_bucket)
+        mirror = ModelSender(SqsSender(aws.sqs(), self.told.mirror_queue_url, payloads))
+        sync = ModelSender(SqsSender(aws.sqs(), self.told.sync_queue_url, payloads))
+        return Queues(aws.sqs(), self.told.mirror_queue_url, self.told.sync_queue_url, mirror, sync)
+
+    @cached_property
+    def facts(self) -> Callable[[str, int], OrgFacts]:
+        """The org's facts of a run."""
+        return lru_cache(_KEPT)(partial(read_facts, self.files))
+
+    @cached_property
+    def survivors(self) -> Callable[[str, int], Mapping[str, str]]:
+        """Merged patients of a run."""
+        return lru_cache(_KEPT)(partial(_survivors, self.files))
+
+    @cached_property
+    def digests(self) -> Digests:
+        """The ledger's hashes."""
+        secret = settings.secret(self.told.ledger_secret_arn)
+        current = f"k{secret['key_id'].get_secret_value()}"
+        return Digests({current: secret["key"].get_secret_value().encode()}, current)
+
+
+def _survivors(files: Files, migration: str, run: int) -> Mapping[str, str]:
+    content = files.get(f"migrations/{migration}/run-{run}/survivors.json")
+    return dict(json.loads(content)) if content is not None else {}
+
+
+@dataclass(frozen=True)
+class SourceSteps(_Common):
+    """Steps beside the OMS's database; they call neither Salesforce nor the OMS's API."""
+
+    told: settings.MigrationSource
+
+    @cached_property
+    def source(self) -> PostgresSource:
+        """The OMS's database."""
+        return PostgresSource(settings.secret(self.told.oms_database_secret_arn)["url"].get_secret_value(), load_mappings())
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Plans, dry runs, delta."""
+        return Plan(load_mappings(), self.source, self.files, self.states, self.live)
+
+    @cached_property
+    def extract(self) -> Extract:
+        """Extracts chunks."""
+        return Extract(load_mappings(), self.source, self.files, self.chunks, self.facts, self.survivors, self.digests)
+
+
+@dataclass(frozen=True)
+class OrgSteps(_Common):
+    """Steps that call Salesforce."""
+
+    told: settings.Migration
+
+    @cached_property
+    def client(self) -> SalesforceClient:
+        """The org, as the load user: its permission set lets it do what a load needs, and its edits are nobody's news."""
+        secret = settings.secret(self.told.salesforce_secret_arn)
+        return SalesforceClient(
+            Connection(
+                instance_url=self.told.salesforce_base_url,
+                consumer_key=secret["client_id"].get_secret_value(),
+                username=self._load_username,
+                private_key=secret["private_key"].get_secret_value(),
+                ca_file=self.told.salesforce_ca or None,
+            )
+        )
+
+    @property
+    def _load_username(self) -> str:
+        secret = settings.secret(self.told.salesforce_secret_arn)
+        return secret.get("load_username", secret["username"]).get_secret_value()
+
+    @cached_property
+    def salesforce(self) -> LoadUser:
+        """Bulk and Collections."""
+        return LoadUser(self.client)
+
+    @cached_property
+    def ledger(self) -> LedgerItems:
+        """The sync's ledger."""
+        return LedgerItems(DynamoLedger(aws.dynamodb(), self.told.ledger_table))
+
+    @cached_property
+    def load(self) -> Load:
+        """Loads chunks."""
+        control = self.control
+        return Load(
+            load_mappings(), self.files, self.chunks, self.states, self.salesforce, self.live, self.ledger, self.facts, control.held_up
+        )
+
+    @cached_property
+    def link(self) -> Link:
+        """Second pass."""
+        return Link(load_mappings(), self.files, self.chunks, self.salesforce, self.live, self.control.held_up)
+
+    @cached_property
+    def verify(self) -> Verify:
+        """Verifies chunks."""
+        oms = oms_client(self.told)
+        return Verify(load_mappings(), self.files, self.chunks, self.salesforce, oms, self.live, self.facts, self.survivors)
+
+    @cached_property
+    def cursors(self) -> Cursors:
+        """Certified runs."""
+        return Cursors(aws.dynamodb(), self.told.state_table)
+
+    @cached_property
+    def control(self) -> Control:
+        """Pause, approval, certificates."""
+        return Control(
+            files=self.files,
+            states=self.states,
+            judge=Judge(load_mappings(), self.files, self.chunks, self.told.version),
+            cursors=self.cursors,
+            live=self.live,
+            usage=lambda: self.client.usage or self.client.budget(),
+            api_reserve=self.told.api_reserve,
+            backlog_limit=self.told.backlog_limit,
+        )
+
+    @cached_property
+    def prepare(self) -> Prepare:
+        """Preflight, matched staff, first records. As the integration user, who may name Users."""
+        integration = salesforce_client(self.told)
+        oms = oms_client(self.told)
+        matcher = StaffMatcher(partial(compiled, time_zone=self.told.org_time_zone), OrgUsers(integration), oms)
+        org = OrgAdapter(integration, self._load_username, OWNER_NAME)
+        return Prepare(
+            load_mappings(), self.files, org, oms, matcher, lambda: self.control.certified(), self.told.org_time_zone, now=time.time
+        )
+
+
+def source_steps() -> SourceSteps:
+    """For the function beside the database."""
+    return SourceSteps(settings.load(settings.MigrationSource))
+
+
+def org_steps() -> OrgSteps:
+    """For the functions that call Salesforce."""
+    return OrgSteps(settings.load(settings.Migration))

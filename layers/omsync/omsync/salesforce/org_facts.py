@@ -1,0 +1,71 @@
+"""The org as the migration's preparation sees it: limits, describes, counts, and the records that everything else refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omsync.mapping import DEFAULT_OWNER_ID
+from omsync.salesforce.client import SalesforceClient
+from omsync.salesforce.errors import NotFound
+from omsync.salesforce.org import org_ids
+from omsync.salesforce.query import query, quote
+from omsync.salesforce.users import OrgUsers
+
+_LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DataStorageMB", "FileStorageMB")
+
+
+@dataclass(frozen=True, slots=True)
+class OrgFacts:
+    """`migration.prepare.OrgPort` over the REST API, as the integration user."""
+
+    client: SalesforceClient
+    load_username: str
+    owner_name: str
+
+    def facts(self) -> Mapping[str, str]:
+        """Record types and price book."""
+        return org_ids(self.client)
+
+    def staff(self) -> frozenset[str]:
+        """OMS ids that have an active User."""
+        return OrgUsers(self.client).matched()
+
+    def describe(self, sobject: str) -> Mapping[str, Any] | None:
+        """The object as this user sees it."""
+        try:
+            found: Mapping[str, Any] = self.client.get_json(f"sobjects/{sobject}/describe")
+        except NotFound:
+            return None
+        return found
+
+    def limits(self) -> Mapping[str, tuple[int, int]]:
+        """name -> (left, of)."""
+        told = self.client.get_json("limits")
+        return {name: (int(told[name]["Remaining"]), int(told[name]["Max"])) for name in _LIMITS if name in told}
+
+    def count(self, sobject: str) -> int:
+        """Records there now."""
+        return int(self.client.get_json("query", params={"q": f"SELECT count() FROM {sobject}"})["totalSize"])  # noqa: S608
+
+    def owner(self) -> str | None:
+        """Who stands in for staff."""
+        return self._user(f"OMS_Id__c = {quote(DEFAULT_OWNER_ID)}")
+
+    def name_owner(self) -> str | None:
+        """The User of that name, else the load user: nobody is created, a User costs a licence."""
+        found = self._user(f"Name = {quote(self.owner_name)} AND IsActive = true")
+        found = found or self._user(f"Username = {quote(self.load_username)}")
+        if found is not None:
+            self.client.send("PATCH", f"sobjects/User/{found}", repeatable=True, json={"OMS_Id__c": DEFAULT_OWNER_ID})
+        return found
+
+    def _user(self, where: str) -> str | None:
+        row = next(query(self.client, f"SELECT Id FROM User WHERE {where}"), None)  # noqa: S608 (values quoted)
+        return str(row["Id"]) if row is not None else None
+
+    def ensure_account(self, oms_id: str, name: str, record_type: str) -> None:
+        """An upsert by external id."""
+        body = {"Name": name, "RecordTypeId": self.facts()[f"record_type:Account.{record_type}"]}
+        self.client.send("PATCH", f"sobjects/Account/OMS_Id__c/{oms_id}", repeatable=True, json=body)
