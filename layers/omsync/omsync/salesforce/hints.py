@@ -43,5 +43,10 @@ def parse(body: bytes) -> list[Hint]:
         return Hints.model_validate_json(body).events
     except ValidationError as fault:
         errors = fault.errors(include_input=False, include_url=False, include_context=False)
-        complaints = [Complaint(error["msg"], ".".join(map(str, error["loc"])) or None) for error in errors]
+        complaints = [Complaint(error["msg"], ".".join(map(str, error["loc"])) or None, index=_index(error["loc"])) for error in errors]
         raise Problem(400, "Invalid hints", f"The body is not valid in {len(complaints)} places; nothing was taken.", complaints) from None
+
+
+def _index(place: tuple[int | str, ...]) -> int | None:
+    """Which event is bad, so that the sender can go on with the rest; None for the request as a whole."""
+    return place[1] if len(place) > 1 and place[0] == "events" and isinstance(place[1], int) else None
