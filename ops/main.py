@@ -18,6 +18,7 @@ from omsync.platform.errors import OmsyncError
 GROUPS = {
     "mapping": ("ops.mapping", "Show, check and document the table mappings."),
     "local": ("local.cli", "Run and seed the embedded stack."),
+    "emails": ("ops.emails", "List, build, preview and try the lifecycle emails."),
     "salesforce": ("ops.salesforce", "Generate and check the Salesforce metadata."),
 }
 
