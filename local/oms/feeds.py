@@ -54,8 +54,11 @@ def router(store: Store) -> APIRouter:
         _: Reader,
         after: Annotated[str | None, Query(description="`next` of the page before, or an xmin.", max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        subject: Annotated[
+            str | None, Query(description="Only the events of one record, `table/id`.", pattern=r"^[a-z_]{1,63}/[0-9a-fA-F-]{36}$")
+        ] = None,
     ) -> Response:
-        return Response(store.read(lambda c: _outbox(c, after, limit)), media_type="application/json")
+        return Response(store.read(lambda c: _outbox(c, after, limit, subject)), media_type="application/json")
 
     @routes.get(
         "/v1/cursor",
@@ -87,13 +90,17 @@ def _changes(connection: Connection, table: str, after: str | None, limit: int) 
     return _page(connection, query.format(sql.Identifier(table), start), values, limit, "items")
 
 
-def _outbox(connection: Connection, after: str | None, limit: int) -> str:
+def _outbox(connection: Connection, after: str | None, limit: int, subject: str | None) -> str:
     if after is None or XID.fullmatch(after):
         start, values = sql.SQL("change_xid >= %s::xid8"), [after or "0"]
     elif found := EVENT.fullmatch(after):
         start, values = sql.SQL("(change_xid, seq) > (%s::xid8, %s::bigint)"), list(found.groups())
     else:
         raise Problem(400, "after must be a cursor of this feed, or an xmin.")
+    if subject is not None:
+        table, _, row_id = subject.partition("/")
+        start = sql.Composed([start, sql.SQL(" AND row ->> 'id' = %s AND table_name = %s")])
+        values += [row_id.lower(), table]
     query = sql.SQL("""
         SELECT change_xid::text || ':' || seq, cloud_event(o)::text
         FROM outbox o WHERE {} AND change_xid < %s::xid8 ORDER BY change_xid, seq LIMIT %s""")

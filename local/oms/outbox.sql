@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_changes ON outbox (change_xid, seq);
 CREATE INDEX IF NOT EXISTS outbox_written ON outbox USING brin (written_at);
+CREATE INDEX IF NOT EXISTS outbox_records ON outbox ((row ->> 'id'));
 
 CREATE TABLE IF NOT EXISTS outbox_pending (
     seq bigint PRIMARY KEY

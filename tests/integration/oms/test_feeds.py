@@ -81,3 +81,14 @@ def test_seeded_rows_are_behind_the_cursor_taken_after_them(oms: Oms) -> None:
         oms.db.execute("SET LOCAL omsync.seeding = 'on'")
         oms.db.execute("INSERT INTO products (sku, name, product_type, list_price_cents) VALUES (%s, 'Old', 'otc', 1)", [str(uuid.uuid4())])
     assert read_all(oms, "/v1/changes", "items", xmin(oms), table="products")[0] == []
+
+
+def test_the_outbox_can_be_asked_about_one_record(oms: Oms) -> None:
+    start = xmin(oms)
+    mine, other = oms.patient(), oms.patient()
+    for patient in (mine, other, mine):
+        oms.http.patch(f"/v1/patients/{patient['id']}", json={"first_name": str(uuid.uuid4())}, headers={"If-Match": "*"})
+    events, _ = read_all(oms, "/v1/outbox", "events", start, subject=f"patients/{mine['id']}")
+    assert [(event["subject"], event["data"]["version"]) for event in events] == [(f"patients/{mine['id']}", n) for n in (1, 2, 3)]
+    assert read_all(oms, "/v1/outbox", "events", start, subject=f"orders/{mine['id']}")[0] == []
+    assert oms.http.get("/v1/outbox", params={"subject": "patients"}).status_code in (400, 422)

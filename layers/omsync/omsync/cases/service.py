@@ -147,6 +147,12 @@ class Cases:
         return answers
 
 
+def kind_of(subject: str) -> str:
+    """What a Case of ours is about, by its subject: conflict, refused, merged, failure; "other" for what another part opened."""
+    beginnings = {kind: text.partition("{")[0] for kind, text in _SUBJECTS.items()} | {"failure": "Sync failure: "}
+    return next((kind for kind, beginning in beginnings.items() if subject.startswith(beginning)), "other")
+
+
 def hashed(key: str) -> str:
     """A key as the external id holds it: 64 characters, whatever the cause's length."""
     return hashlib.sha256(key.encode()).hexdigest()

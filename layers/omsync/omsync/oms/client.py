@@ -138,9 +138,10 @@ class OmsClient:
         items = tuple(Change(row["id"], int(row["version"]), row["changed_by"], row["deleted_at"] is not None) for row in body["items"])
         return ChangePage(items, str(body["next"]), bool(body["more"]))
 
-    def outbox(self, after: str | None, *, limit: int = 200) -> OutboxPage:
-        """Events as pushed, by cursor: for whoever must not miss one."""
-        body = self._json("GET", "/v1/outbox", params={"limit": str(limit), **({"after": after} if after else {})})
+    def outbox(self, after: str | None, *, limit: int = 200, subject: str | None = None) -> OutboxPage:
+        """Events as pushed, by cursor: for whoever must not miss one. `subject`: those of one record, `table/id`, where the OMS can tell."""
+        params = {"limit": str(limit), **({"after": after} if after else {}), **({"subject": subject} if subject else {})}
+        body = self._json("GET", "/v1/outbox", params=params)
         return OutboxPage(tuple(body["events"]), str(body["next"]))
 
     def now_cursor(self) -> str:
