@@ -1,0 +1,69 @@
+"""A real PostgreSQL for the session, databases of their own for tests, and the command as an operator types it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from local.oms import database
+from local.seed.columns import TABLES
+from ops.main import main
+
+ROOT = Path(__file__).resolve().parents[3]
+SHARED = Path(os.environ.get("OMSYNC_SHARED") or ROOT.parent / "shared")
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="omsync-seed-", ignore_cleanup_errors=True) as directory,
+        database.temporary(Path(directory) / "data") as url,
+    ):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def a_database(server: str) -> Callable[[], str]:
+    """Make an empty database; its URL."""
+    return lambda: database.create_database(server, f"seed_{next(_names)}")
+
+
+def seed(url: str, *words: str) -> dict[str, Any]:
+    """Run `omsync local seed ... --json`; what it printed."""
+    code, told, complaint = attempt(url, *words, "--json")
+    assert code == 0, complaint
+    answer: dict[str, Any] = json.loads(told)
+    return answer
+
+
+def attempt(url: str, *words: str) -> tuple[int, str, str]:
+    """Run `omsync local seed ...`: exit code, output, error output."""
+    with CliRunner().isolation() as streams:
+        code = 0
+        try:
+            main(["local", "seed", "--database-url", url, *words])
+        except SystemExit as left:
+            code = int(str(left.code or 0))
+        return code, streams[0].getvalue().decode(), streams[1].getvalue().decode()
+
+
+def ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    """What a query answers."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def fingerprint(url: str) -> dict[str, str]:
+    """A hash of every table's rows, all columns included."""
+    return {table: ask(url, f"SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t")[0][0] for table in TABLES}
