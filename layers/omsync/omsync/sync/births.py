@@ -60,6 +60,7 @@ def _attempts(work: Work, item: Item, record: SalesforceRecord) -> tuple[Mapping
 def base_of_birth(work: Work, intent: Intent, row: OmsRow, sobject: str) -> dict[str, Mark]:
     """The base of a row that one of the intent's attempts created."""
     values = work.rules.row_values(row, sobject)
+    birth = min((row.edited_at or {}).values(), default=None)  # an insert gives all columns one time
     base: dict[str, Mark] = {}
     for unit, first in intent.births[0].items():
         edited_at = work.rules.edited_at(row, unit)
@@ -67,6 +68,8 @@ def base_of_birth(work: Work, intent: Intent, row: OmsRow, sobject: str) -> dict
         carried = next((mark for mark in marks if work.shared.digests.same(mark.digest, work.key, unit, values[unit])), None)
         if carried is not None:
             base[unit] = carried._replace(edited_at=edited_at)
+        elif row.version == 1 or (edited_at is not None and edited_at == birth):  # the OMS put the value into a form of its own
+            base[unit] = Mark(work.shared.digests.of(work.key, unit, values[unit]), first.save, edited_at)
         else:
             base[unit] = first._replace(edited_at=None if edited_at is None else EDITED_SINCE)
     return base

@@ -13,7 +13,7 @@ from dataclasses import replace
 from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.context import Work, ask
-from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, PatchRow, ReadItem, ReadRecord, Undelete
+from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, PatchRow, ReadItem, ReadRecord, ReadRow, Undelete
 from omsync.sync.parents import MERGES
 from omsync.sync.ports import CaseRequest, Conflict, Patch, Refused
 from omsync.sync.records import CHANGED_BY, Intent, Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef, to_iso
@@ -31,7 +31,7 @@ async def restore(work: Work, item: Item, row: OmsRow) -> None:
 
 async def follow(work: Work, item: Item, row: OmsRow, ref: SalesforceRef, record: SalesforceRecord | None) -> Outcome | None:
     """The record at `ref` is deleted, or purged (None). None: look again."""
-    winner = await _winner(record) if record is not None else None
+    winner = await _winner(work, record) if record is not None else None
     if record is not None and winner is not None:
         await _retire(work, item, record, winner)
         return None
@@ -88,30 +88,36 @@ def _undone(item: Item) -> Conflict:
 # ----------------------------------------------------------------------------------------------------------------- merges
 
 
-async def _winner(loser: SalesforceRecord) -> SalesforceRecord | None:
-    """The record that the loser was merged into, at the end of its merges; None: there is none that anybody knew before it was deleted too."""
+async def _winner(work: Work, loser: SalesforceRecord) -> RecordKey | None:
+    """The record that the loser was merged into, at the end of its merges; None: it was deleted before the OMS knew it."""
     record = loser
     for _ in range(MERGES):
         if record.master_id is None:
-            break
-        master = await ReadRecord(SalesforceRef(record.object, record.master_id))
+            return None
+        ref = SalesforceRef(record.object, record.master_id)
+        master = await ReadRecord(ref)
         if master is None:
             return None
+        key = RecordKey(work.key.table, master.oms_id or oms_id(ref))
+        if await ReadRow(key) is not None:
+            return key
+        if not master.deleted:
+            await _bear(work, ref)
+            return key
         record = master
-        if not record.deleted or record.oms_id is not None:
-            return record
     return None
 
 
-async def _retire(work: Work, item: Item, loser: SalesforceRecord, master: SalesforceRecord) -> None:
+async def _bear(work: Work, ref: SalesforceRef) -> None:
+    """The winner of a merge is being born itself."""
+    outcome = await Await(ref)
+    if outcome.error is not None:
+        raise Retryable("the winner of the merge is not in the OMS yet", code="sync.merge", record=str(work.key))
+
+
+async def _retire(work: Work, item: Item, loser: SalesforceRecord, winner: RecordKey) -> None:
     """The loser's item names the winner from now on."""
-    ref = SalesforceRef(master.object, master.id)
-    if master.oms_id is None:
-        outcome = await Await(ref)
-        if outcome.error is not None:
-            raise Retryable("the winner of the merge is not in the OMS yet", code="sync.merge", record=str(work.key))
-    winner = master.oms_id or oms_id(ref)
-    await work.save(replace(item, object=loser.object, salesforce_id=loser.id, merged_into=winner, held={}, intent=None))
+    await work.save(replace(item, object=loser.object, salesforce_id=loser.id, merged_into=winner.id, held={}, intent=None))
     for hold in item.held.values():
         await CloseCase(hold.case)
 
