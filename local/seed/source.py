@@ -68,5 +68,7 @@ def read(path: Path, columns: tuple[str, ...], tally: Tally) -> Iterator[tuple[i
                     )
                 else:
                     yield reader.line_num, row
-        except (UnicodeDecodeError, csv.Error) as fault:
+        except UnicodeDecodeError as fault:
+            raise SeedFault(f"{path}: not UTF-8 ({fault.reason})") from None
+        except csv.Error as fault:
             raise SeedFault(f"{path}: line {reader.line_num + 1}: {fault}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
 import os
@@ -12,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 
 from local.oms import database
 from local.seed.columns import TABLES
@@ -49,13 +50,13 @@ def seed(url: str, *words: str) -> dict[str, Any]:
 
 def attempt(url: str, *words: str) -> tuple[int, str, str]:
     """Run `omsync local seed ...`: exit code, output, error output."""
-    with CliRunner().isolation() as streams:
-        code = 0
+    told, complaint, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complaint):
         try:
             main(["local", "seed", "--database-url", url, *words])
         except SystemExit as left:
             code = int(str(left.code or 0))
-        return code, streams[0].getvalue().decode(), streams[1].getvalue().decode()
+    return code, told.getvalue(), complaint.getvalue()
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:

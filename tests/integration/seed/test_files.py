@@ -85,7 +85,7 @@ def test_bad_files_are_one_line_each(a_database: Callable[[], str], tmp_path: Pa
     for words, said in (
         (("--notes", str(tmp_path / "none.csv")), "No such file"),
         (("--notes", str(wrong)), "lacks note"),
-        (("--notes", str(tmp_path / "binary.csv")), "line 2"),
+        (("--notes", str(tmp_path / "binary.csv")), "not UTF-8"),
         (("--notes", str(right)), "notes need patients"),
         (("--synthea", str(tmp_path)), "No such file"),
         ((), "nothing to load"),

@@ -37,7 +37,7 @@ def test_ratios(seeded: str) -> None:
         assert ask(seeded, f"SELECT count(*) FROM {table}") == [(rows,)]
     for table, ratio in RATIOS.items():
         found = ask(seeded, f"SELECT count(*) FROM {table}")[0][0] / PATIENTS
-        tolerance = 0.35 if table == "refunds" else 0.15
+        tolerance = 0.3 if ratio < 1 else 0.15  # rare rows scatter more
         assert found == pytest.approx(ratio, rel=tolerance), table
 
 
