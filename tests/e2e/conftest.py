@@ -21,6 +21,7 @@ import requests
 from local.stack.deploy import Aws, outputs
 from local.stack.home import ROOT, Home
 from omsync.platform.http import TimeoutSession
+from tests.e2e.world import World
 
 _MINUTES = 10
 
@@ -100,3 +101,11 @@ def own_home() -> Iterator[Path]:
             yield Path(folder)
         finally:
             omsync(Path(folder), "local", "down")
+
+
+@pytest.fixture(scope="session")
+def world(stack: Stack) -> World:
+    """Both systems, and omsync between them, all migrations certified: support cases are Salesforce's."""
+    world = World(stack)
+    world.certify(4)
+    return world
