@@ -161,7 +161,9 @@ def set_default_address(connection: Connection, patient: str, kind: str, address
         insert = sql.SQL("INSERT INTO patient_addresses (patient_id, kind, is_default, {}) VALUES (%s, %s, true, {})")
         connection.execute(insert.format(columns, marks), [patient, kind, *address.values()])
     elif differs[0]:
-        update = sql.SQL("UPDATE patient_addresses SET ({}) = ROW({}), validation_status = 'unchecked', validated_at = NULL WHERE " + default)
+        update = sql.SQL(
+            "UPDATE patient_addresses SET ({}) = ROW({}), validation_status = 'unchecked', validated_at = NULL WHERE " + default
+        )
         connection.execute(update.format(columns, marks), [*address.values(), patient, kind])
 
 
