@@ -1,0 +1,122 @@
+"""`omsync redrive <queue>`: send messages of a DLQ to work again, all or one record's.
+
+SQS's own redrive moves whole queues and counts a new start as none. This one receives, sends, deletes: chosen messages, with their `attempt`
+reset, so that what gave up after many tries gets all of them again. A message is deleted only after its copy was sent: dying in between leaves
+both, which is harmless, because versions are applied once and looking at a record twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import click
+
+from omsync.mapping.load import load_mappings
+from omsync.platform.queues import Message, SqsSender
+from ops import queues
+from ops.connections import ConnectionFault, Connections, told, with_connections
+from ops.life import resolve
+from ops.queues import Waiting
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("queue")
+@click.option("--record", help="Only messages about <table>/<OMS id> or <Object>/<Salesforce id>.")
+@click.option("--all", "everything", is_flag=True, help="All messages of the DLQ.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; change nothing.")
+@with_connections
+def cli(connections: Connections, queue: str, record: str | None, everything: bool, dry_run: bool) -> None:
+    """Send messages of QUEUE's DLQ to QUEUE again: mirror, sync, isolation, lifecycle ...; async calls their functions again."""
+    if (record is None) == (not everything):
+        raise click.UsageError("say which messages: --record <table>/<id>, or --all")
+    name = queue_named(connections, queue)
+    wanted = _about(connections, record) if record is not None else lambda _message: True
+    moved, left = run(connections, name, wanted, dry_run=dry_run)
+    for message in moved:
+        correlation = message.content.get("correlation_id", "-")
+        click.echo(
+            f"{'would send' if dry_run else 'sent'}  {message.record}  correlation {correlation}  waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    verb = "would be sent" if dry_run else "sent"
+    click.echo(f"{len(moved)} messages {verb} from {name}Dlq to {destination(connections, name)}, {left} left there")
+
+
+def queue_named(connections: Connections, queue: str) -> str:
+    """The logical id's beginning: `mirror`, `Mirror`, `MirrorQueue`, `mirror-dlq` -> Mirror. A fault lists what there is."""
+    known = {name.removesuffix("Dlq").lower(): name.removesuffix("Dlq") for name in connections.queues if name.endswith("Dlq")}
+    plain = queue.lower().replace("-", "").replace("_", "").removesuffix("dlq").removesuffix("queue")
+    if plain not in known:
+        raise ConnectionFault(f"no queue {queue!r} with a DLQ; there are {', '.join(sorted(known))}")
+    return known[plain]
+
+
+def destination(connections: Connections, name: str) -> str:
+    """Where a DLQ's messages go: its queue; without one, to whatever each was meant for."""
+    return f"{name}Queue" if f"{name}Queue" in connections.queues else "their targets"
+
+
+def run(
+    connections: Connections, name: str, wanted: Callable[[Waiting], bool], *, dry_run: bool, at_most: int = queues.AT_MOST
+) -> tuple[list[Waiting], int]:
+    """(messages sent, number left), for one DLQ. What is not wanted is given back, whatever happens."""
+    held: dict[str, Waiting] = {}
+    chosen: list[Waiting] = []
+    try:
+        for message in queues.receive(connections, f"{name}Dlq", at_most=at_most):
+            held[message.message_id] = message
+        chosen = [message for message in held.values() if wanted(message)]
+        if not dry_run:
+            for part in queues.tens(chosen):
+                _send(connections, name, part)
+                queues.delete(connections, part)
+                for message in part:
+                    del held[message.message_id]
+    finally:
+        queues.give_back(connections, list(held.values()))
+    return chosen, len(held)
+
+
+def _about(connections: Connections, record: str) -> Callable[[Waiting], bool]:
+    key = resolve(record, load_mappings(), lambda: connections)
+    sobject, _, record_id = record.partition("/")
+    if isinstance(key, str):
+        if sobject not in load_mappings().objects():
+            raise ConnectionFault(key)
+        return lambda message: (
+            message.content.get("salesforce_id") == record_id
+        )  # a record that the org no longer knows may still have a message
+    ids = [record_id] if sobject != key.table else []
+    return lambda message: message.is_about(key.table, key.id, ids)
+
+
+def _send(connections: Connections, name: str, messages: Sequence[Waiting]) -> None:
+    url = connections.queues.get(f"{name}Queue")
+    if url is not None:
+        SqsSender(connections.sqs, url, connections.payloads).send(Message(afresh(message.body)) for message in messages)
+        return
+    for message in messages:
+        _call(connections, message)
+
+
+def afresh(body: str) -> str:
+    """A message as at its first attempt."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return body
+    if not isinstance(content, dict) or not content.get("attempt"):
+        return body
+    return json.dumps({**content, "attempt": 0}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _call(connections: Connections, message: Waiting) -> None:
+    """An asynchronous call that failed, once more: EventBridge names the target, Lambda's record of a failed invocation function and payload."""
+    content = message.content
+    function, payload = content.get("requestContext", {}).get("functionArn"), content.get("requestPayload")
+    if function is None and message.target is not None:
+        function, payload = message.target, content
+    if not function or ":lambda:" not in function:
+        raise ConnectionFault(f"message {message.message_id} was not meant for a function: see docs/runbook.md")
+    with told(f"calling {function}"):
+        connections.client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
