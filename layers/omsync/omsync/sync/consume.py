@@ -21,6 +21,7 @@ from typing import Protocol
 from pydantic import BaseModel, ValidationError
 
 from omsync.platform.errors import BreakerOpen, OmsyncError, Permanent, Retryable, Stale
+from omsync.platform.telemetry import logger
 from omsync.salesforce.errors import MissingParent
 from omsync.sync.breaker import Breakers, System, absent
 
@@ -78,10 +79,13 @@ class FailureLog(Protocol):
 
 
 class Counter(Protocol):
-    """Metrics."""
+    """Metrics, and the log."""
 
     def count(self, outcome: str, number: int) -> None:
         """So many messages ended so."""
+
+    def tell(self, outcome: str, result: Result, correlation_id: str) -> None:
+        """One message's last log line, under the id that its event brought."""
 
 
 type Worker[M: BaseModel] = Callable[[Sequence[M]], Sequence[Result]]
@@ -122,6 +126,7 @@ class Consumer[M: BaseModel]:
         for record, result in settled:
             if not self._settle(record, result, request_id):
                 again.append(record.message_id)
+            _log(record, result)
         self._count(settled)
         return again
 
@@ -192,15 +197,26 @@ class Consumer[M: BaseModel]:
 
     def _count(self, settled: Sequence[tuple[QueueRecord, Result]]) -> None:
         counts: dict[str, int] = {}
-        for _, result in settled:
+        for record, result in settled:
             name = result.kind if result.fault is None else _name(result.fault)
             counts[name] = counts.get(name, 0) + 1
+            self.metrics.tell(name, result, _correlation(record.text))
         for name, number in counts.items():
             self.metrics.count(name, number)
 
 
 def _name(fault: OmsyncError) -> str:
     return "permanent" if isinstance(fault, Permanent) else "stale" if isinstance(fault, Stale) else "retryable"
+
+
+def _log(record: QueueRecord, result: Result) -> None:
+    """A line a message, under the correlation id that its event came with: what `omsync trace` finds."""
+    envelope, fault = _envelope(record.text), result.fault
+    outcome = result.kind if fault is None else _name(fault)
+    code = {"code": fault.code} if fault is not None else {}
+    logger.info(
+        "message", correlation_id=envelope.correlation_id, record=result.record, outcome=outcome, attempt=envelope.attempt, **code
+    )  # fmt: skip
 
 
 class _Envelope(BaseModel):
