@@ -79,13 +79,10 @@ class FailureLog(Protocol):
 
 
 class Counter(Protocol):
-    """Metrics, and the log."""
+    """Metrics."""
 
     def count(self, outcome: str, number: int) -> None:
         """So many messages ended so."""
-
-    def tell(self, outcome: str, result: Result, correlation_id: str) -> None:
-        """One message's last log line, under the id that its event brought."""
 
 
 type Worker[M: BaseModel] = Callable[[Sequence[M]], Sequence[Result]]
@@ -197,10 +194,9 @@ class Consumer[M: BaseModel]:
 
     def _count(self, settled: Sequence[tuple[QueueRecord, Result]]) -> None:
         counts: dict[str, int] = {}
-        for record, result in settled:
+        for _, result in settled:
             name = result.kind if result.fault is None else _name(result.fault)
             counts[name] = counts.get(name, 0) + 1
-            self.metrics.tell(name, result, _correlation(record.text))
         for name, number in counts.items():
             self.metrics.count(name, number)
 
