@@ -74,8 +74,8 @@ class Waiting:
 def depths(connections: Connections, queue: str) -> dict[str, int]:
     """waiting, in flight and delayed messages; SQS calls all three approximate."""
     with told(f"depth of {queue}"):
-        answer = connections.sqs.get_queue_attributes(QueueUrl=connections.queues[queue], AttributeNames=list(DEPTHS))["Attributes"]  # type: ignore[arg-type]
-    return {name: int(answer.get(attribute, 0)) for attribute, name in DEPTHS.items()}
+        answer = connections.client("sqs").get_queue_attributes(QueueUrl=connections.queues[queue], AttributeNames=list(DEPTHS))
+    return {name: int(answer["Attributes"].get(attribute, 0)) for attribute, name in DEPTHS.items()}
 
 
 def receive(connections: Connections, queue: str, *, at_most: int = AT_MOST) -> Iterator[Waiting]:
@@ -104,7 +104,7 @@ def receive(connections: Connections, queue: str, *, at_most: int = AT_MOST) -> 
                 said=_open(connections, message["Body"]),
                 sent_at=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
                 receives=int(attributes["ApproximateReceiveCount"]),
-                target=message.get("MessageAttributes", {}).get("TARGET_ARN", {}).get("StringValue"),
+                target=_attribute(message, "TARGET_ARN"),
             )
 
 
@@ -140,6 +140,11 @@ def tens[T](items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Parts as long as one SQS call takes."""
     for start in range(0, len(items), MAX_ENTRIES):
         yield items[start : start + MAX_ENTRIES]
+
+
+def _attribute(message: Mapping[str, Any], name: str) -> str | None:
+    found = message.get("MessageAttributes", {}).get(name)
+    return str(found["StringValue"]) if found else None
 
 
 def _open(connections: Connections, body: str) -> str | None:

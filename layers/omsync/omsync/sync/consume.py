@@ -208,11 +208,14 @@ def _name(fault: OmsyncError) -> str:
 def _log(record: QueueRecord, result: Result) -> None:
     """A line a message, under the correlation id that its event came with: what `omsync trace` finds."""
     envelope, fault = _envelope(record.text), result.fault
-    outcome = result.kind if fault is None else _name(fault)
-    code = {"code": fault.code} if fault is not None else {}
     logger.info(
-        "message", correlation_id=envelope.correlation_id, record=result.record, outcome=outcome, attempt=envelope.attempt, **code
-    )  # fmt: skip
+        "message",
+        correlation_id=envelope.correlation_id,
+        record=result.record,
+        outcome=result.kind if fault is None else _name(fault),
+        code=fault.code if fault is not None else None,
+        attempt=envelope.attempt,
+    )
 
 
 class _Envelope(BaseModel):
