@@ -56,7 +56,12 @@ class Oms:
         return str(_checked(self.http.post(f"{self.url}/oauth/token", data=form, auth=self.client)).json()["access_token"])
 
     def call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> requests.Response:
-        return self.http.request(method, self.url + path, headers={"Authorization": f"Bearer {self._token}", **(headers or {})}, **more)
+        told = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        reading = method == "GET" or path.endswith("/batch-get")  # people reload a page that failed
+        return until(
+            lambda: self.http.request(method, self.url + path, headers=told, **more),
+            lambda answer: not reading or answer.status_code != 503,
+        )
 
     def act(self, action: str, **request: object) -> dict[str, list[Row]]:
         """Perform a domain action; the rows it wrote, by table."""
@@ -90,8 +95,14 @@ class Oms:
     def delivery(self) -> dict[str, Any]:
         return dict(_checked(self.call("GET", "/admin/delivery")).json())
 
-    def fault(self, **fault: object) -> None:
-        _checked(self.call("PUT", "/admin/faults", json=fault or {"mode": "none"}))
+    @contextmanager
+    def fault(self, **fault: object) -> Iterator[None]:
+        """A fault, for as long as the block lasts."""
+        _checked(self.call("PUT", "/admin/faults", json=fault))
+        try:
+            yield
+        finally:
+            _checked(self.call("PUT", "/admin/faults", json={"mode": "none"}))
 
 
 @dataclass

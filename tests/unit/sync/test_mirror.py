@@ -139,6 +139,7 @@ class House:
     oms: Oms = field(default_factory=Oms)
     sync: Queue = field(default_factory=Queue)
     calls_left: int = 1000
+    merged: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def put(self, table: str, values: dict[str, Any]) -> dict[str, Any]:
         self.oms.rows[table, values["id"]] = values
@@ -153,7 +154,7 @@ class House:
             self.calls_left -= 1
             return self.calls_left < 0
 
-        writer = MirrorWriter(MAPPINGS, compiled, render, self.org, self.oms, self.sync, up)
+        writer = MirrorWriter(MAPPINGS, compiled, render, self.org, self.oms, self.sync, up, winners=lambda _: self.merged)
         return [name(result) for result in writer.write(messages)]
 
 
@@ -229,6 +230,15 @@ def test_a_missing_shared_parent_is_the_synchroniser_s_and_the_child_comes_again
     house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
     assert house.write(message("patient_conditions", condition(1))) == ["MissingParent"]
     assert [(look.table, look.id) for look in house.sync.sent] == [("patients", uid(900))]
+
+
+def test_a_child_of_a_patient_who_was_merged_away_in_salesforce_goes_to_the_winner() -> None:
+    house = House(merged={("patients", uid(900)): uid(901)})
+    house.there("Account", 901)
+    house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
+    assert house.write(message("patient_conditions", condition(1))) == ["applied"]
+    assert house.org.records["Health_Condition__c"][uid(1)]["Patient__c"] == ("Account", uid(901))
+    assert house.sync.sent == []
 
 
 def test_a_child_of_what_is_not_sent_by_rule_is_not_sent_either() -> None:

@@ -38,8 +38,9 @@ from omsync.sync.ledger import DynamoLedger
 from omsync.sync.measure import EmfMetrics
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.mirror import MirrorWriter
+from omsync.sync.parents import winners
 from omsync.sync.ports import Ports
-from omsync.sync.records import Outcome, RecordRef
+from omsync.sync.records import Outcome, RecordKey, RecordRef
 from omsync.sync.rules import MappedRegistry, Org
 from omsync.sync.staff import StaffMatcher
 from omsync.sync.stores import Cursors, DynamoBreakers, DynamoFailures, EventSourceValves
@@ -220,7 +221,13 @@ class _House:
         """The blind writer; asks the org for its ids and its staff (three calls)."""
         renderer = RestRenderer(org_ids(self.client))
         staff = OrgUsers(self.client).matched()
-        return MirrorWriter(self.mappings, self.compiled, renderer, self.records, self.oms, self.sync_out, deadline.is_up, staff)
+        return MirrorWriter(
+            self.mappings, self.compiled, renderer, self.records, self.oms, self.sync_out, deadline.is_up, staff, self.winners
+        )
+
+    def winners(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Who stands for shared records that were merged away in Salesforce."""
+        return {(key.table, key.id): winner for key, winner in winners(self.ledger, [RecordKey(*key) for key in keys]).items()}
 
 
 class LazyWriter:

@@ -117,6 +117,7 @@ class MirrorWriter:
     sync: Outbound
     time_is_up: Callable[[], bool] = lambda: False
     staff: Container[str] | None = None  # OMS ids that have a User; None: not known
+    winners: Callable[[Sequence[Key]], Mapping[Key, str]] = lambda _: {}  # shared records merged away in Salesforce: who stands for them
     _order: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,10 +235,14 @@ class MirrorWriter:
         rows: dict[Key, Row] = {}
         for table, ids in _by_table(wanted).items():
             rows |= {(table, row_id): row for row_id, row in self.oms.batch_get(table, ids).items()}
+        winners = self.winners([key for key in wanted if self.mappings[key[0]].mode == "shared"])
         handed: list[SyncMessage] = []
         for key, children in wanted.items():
             if self.mappings[key[0]].mode == "matched":  # a member of staff without a user in this org: the lookup stays empty
-                _drop_reference(children, key[1])
+                _point_elsewhere(children, key[1], None)
+                continue
+            if key in winners:
+                _point_elsewhere(children, key[1], winners[key])
                 continue
             row = rows.get(key)
             reason = self.mappings[key[0]].skip_reason(row) if row is not None else None
@@ -326,10 +331,10 @@ def _fail(jobs: Iterable[_Job], fault: OmsyncError) -> None:
         job.fault = fault
 
 
-def _drop_reference(jobs: Iterable[_Job], parent: str) -> None:
+def _point_elsewhere(jobs: Iterable[_Job], parent: str, other: str | None) -> None:
     for job in jobs:
         for part in job.parts:
-            part.record.references.update({name: None for name, value in part.record.references.items() if value == parent})
+            part.record.references.update({name: other for name, value in part.record.references.items() if value == parent})
 
 
 def _by_table(keys: Mapping[Key, object]) -> dict[str, list[str]]:

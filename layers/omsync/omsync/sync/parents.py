@@ -6,12 +6,13 @@ retired item names the winner, and its children's lookups are written, and compa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from omsync.platform.errors import Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.context import Work
 from omsync.sync.effects import Await, Ensure, ReadItem, ReadRow
+from omsync.sync.ports import LedgerPort
 from omsync.sync.records import OmsRow, Outcome, Parent, RecordKey, SalesforceRecord, SalesforceRef
 
 #: merges of merges followed
@@ -26,6 +27,24 @@ async def winner_of(key: RecordKey) -> RecordKey:
             return key
         key = RecordKey(key.table, item.merged_into)
     raise Permanent(f"more than {MERGES} merges in a row", code="sync.merges", record=str(key))
+
+
+def winners(ledger: LedgerPort, keys: Sequence[RecordKey]) -> dict[RecordKey, str]:
+    """Of records that were merged away in Salesforce: the OMS id of who stands for them, at the end of all merges. For the blind writer."""
+    standing = {key: key for key in keys}
+    for _ in range(MERGES):
+        asked = list(dict.fromkeys(standing.values()))
+        items = dict(zip(asked, ledger.read(asked), strict=True)) if asked else {}
+        moved = False
+        for key, now in standing.items():
+            item = items[now]
+            if isinstance(item, OmsyncError):
+                raise item
+            if item is not None and item.merged_into is not None:
+                standing[key], moved = RecordKey(now.table, item.merged_into), True
+        if not moved:
+            break
+    return {key: now.id for key, now in standing.items() if now != key}
 
 
 async def follow_merges(work: Work, row: OmsRow, units: Iterable[str]) -> OmsRow:
