@@ -138,7 +138,8 @@ def _json_reference(field: Field, parent: str | None) -> dict[str, Json]:
 
 
 def _csv_fields(target: Target, kind: Kind, audit_fields: bool) -> list[Field]:
-    return [field for field in written(target, kind, audit_fields) if not _is_list(field)]
+    """Columns are the same for every record, so what only some orgs have stays out: an insert gives it the org's default."""
+    return [field for field in written(target, kind, audit_fields) if not _is_list(field) and field.feature is None]
 
 
 def _csv_name(field: Field) -> str:

@@ -279,20 +279,16 @@ class LedgerItems:
     ledger: DynamoLedger
     now: Callable[[], float] = time.time
 
-    def plant(self, items: Sequence[Item]) -> list[bool]:
-        """Save what has no item yet; fifty to a transaction."""
+    def save(self, items: Sequence[Item]) -> list[bool]:
+        """Each under its next revision; fifty to a transaction, one by one where one of them moved."""
         groups = list(batched(items, 50, strict=False))
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return [one for answers in pool.map(self._plant, groups) for one in answers]
+            return [one for answers in pool.map(self._save, groups) for one in answers]
 
-    def _plant(self, items: Sequence[Item]) -> list[bool]:
-        if self.ledger.plant(items):
+    def _save(self, items: Sequence[Item]) -> list[bool]:
+        if self.ledger.save_all(items):
             return [True] * len(items)
         return [_saved(answer) for answer in self.ledger.save(items)]
-
-    def save(self, items: Sequence[Item]) -> Sequence[Item | OmsyncError]:
-        """Each under its next revision."""
-        return self.ledger.save(items)
 
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         """Whose lease."""
@@ -310,8 +306,7 @@ class LedgerItems:
         items = [
             item for item in self.ledger.read(keys) if isinstance(item, Item) and item.lease is not None and item.lease.holder == holder
         ]
-        for answer in self.ledger.save([replace(item, lease=None) for item in items]):
-            _saved(answer)
+        self.save([replace(item, lease=None) for item in items])
 
 
 def _saved(answer: Item | OmsyncError) -> bool:

@@ -23,6 +23,7 @@ from omsync.migration.ports import Files, Ledger, Live, Salesforce, States
 from omsync.migration.source import chunk_path
 from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.salesforce.bulk import Job
 from omsync.salesforce.errors import DuplicateRecord, MissingParent
 from omsync.salesforce.query import in_list, quote
 from omsync.sync.messages import MirrorMessage, SyncMessage
@@ -116,7 +117,7 @@ class _PartWork:
             self._part.job = None
             return Outcome(outcome="wait", wait_seconds=1)
         if job.done:
-            return self._collect(job.id)
+            return self._collect(job)
         if self._load.now() > self._part.deadline:
             self._load.salesforce.abort(job.id)
             return Outcome(outcome="wait", wait_seconds=2, reason="job timed out")
@@ -176,10 +177,10 @@ class _PartWork:
         return self._load.states.claim(f"migration/{self._ref.migration}/job/{job}", self._ref.key)
 
     # --------------------------------------------------------------------------------------------------------- collecting
-    def _collect(self, job: str) -> Outcome | None:
+    def _collect(self, job: Job) -> Outcome | None:
         submitted = self._all_ids()
-        loaded = dict(self._load.salesforce.succeeded(job))
-        failed = dict(self._load.salesforce.failed(job))
+        loaded = dict(self._load.salesforce.succeeded(job.id))
+        failed = dict(self._load.salesforce.failed(job.id))
         if strangers := (loaded.keys() | failed.keys()) - submitted:
             raise Permanent(f"{len(strangers)} results of rows that were never sent", code="migration.equation", record=self._ref.name)
         again = self._settle(loaded, failed)
@@ -194,7 +195,8 @@ class _PartWork:
         self._part.attempt += 1
         if self._part.attempt >= ATTEMPTS:
             self._part.attempt = 0  # a resumed migration tries again
-            return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} still unprocessed after {ATTEMPTS} jobs")
+            why = f": {job.error[:120]}" if job.error else ""
+            return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} unprocessed after {ATTEMPTS} jobs{why}")
         return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
 
     def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError]) -> set[str]:
@@ -284,7 +286,7 @@ class _PartWork:
 
     # ------------------------------------------------------------------------------------------------- the ledger's items
     def _tell_ledger(self, loaded: Mapping[str, str]) -> None:
-        """Items of what was inserted, only where there is none: a live writer that was quicker knows better."""
+        """Items of what was inserted."""
         fingerprint = self._fingerprint()
         items: list[Item] = []
         for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._ref.folder}/ledger.jsonl.gz"):
@@ -301,11 +303,8 @@ class _PartWork:
                     mapping=fingerprint,
                 )
                 items.append(item)
-        if not self._leased:
-            self._load.ledger.plant(items)
-            return
-        # planted with the lease, at revision 1
-        self._load.ledger.save([replace(item, revision=1) for item in items])
+        # what was leased is at revision 1; anything else must be new: a live writer that was quicker knows better
+        self._load.ledger.save([replace(item, revision=1) for item in items] if self._leased else items)
 
     def _fingerprint(self) -> str:
         facts = self._load.facts(self._ref.migration, self._ref.run)
@@ -322,7 +321,7 @@ class _PartWork:
         until = int((self._load.now() + LEASE_SECONDS) * 1_000_000)
         keys = [RecordKey(self._ref.table, row_id) for row_id in sorted(ids)]
         items = [Item(key=key, object=self._part.object, lease=Lease(self._holder, until)) for key in keys]
-        taken = self._load.ledger.plant(items)
+        taken = self._load.ledger.save(items)
         doubtful = [key for key, ours in zip(keys, taken, strict=True) if not ours]
         return {key.id for key, holder in zip(doubtful, self._load.ledger.holders(doubtful), strict=True) if holder != self._holder}
 

@@ -144,11 +144,9 @@ class Live(Protocol):
 class Ledger(Protocol):
     """The sync's ledger, for what is inserted here."""
 
-    def plant(self, items: Sequence[Item]) -> list[bool]:
-        """Save new items; False where there is one already."""
+    def save(self, items: Sequence[Item]) -> list[bool]:
+        """Each under its next revision (0: it must be new); False where the stored one is of another."""
         ...
-
-    def save(self, items: Sequence[Item]) -> Sequence[Item | OmsyncError]: ...
 
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         """Whose lease an item is; None: no lease, or it is inserted already."""

@@ -1,7 +1,7 @@
 """Before a run: what the org must have, what it can take, and the few records that everything else refers to.
 
-Staff are matched to Users and never created. Run 1 writes the one business account of all providers and names the User ("Migration
-Owner") that stands in for staff without one.
+Staff are matched to Users and never created. Run 1 writes the one business account of all providers and the one User ("Migration
+Owner") that stands in for staff without a User.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any, Protocol
 
-from omsync.mapping import DEFAULT_OWNER_ID, Mappings, TableMapping, Target, org_ids, written
+from omsync.mapping import Mappings, TableMapping, Target, org_ids, written
 from omsync.migration.model import Check, OrgFacts, Preflight
 from omsync.migration.ports import Files
 from omsync.platform.errors import OmsyncError, Permanent
@@ -64,8 +64,8 @@ class OrgPort(Protocol):
         """The User who bears the default owner's id."""
         ...
 
-    def name_owner(self) -> str | None:
-        """Give the default owner's id to the active User named `OWNER_NAME`, else to the load user; its id."""
+    def name_owner(self) -> str:
+        """Give the default owner's id to the active User named `OWNER_NAME`, made where there is none."""
         ...
 
     def ensure_account(self, oms_id: str, name: str, record_type: str) -> None:
@@ -122,8 +122,8 @@ class Prepare:
         self.files.put(name, facts.model_dump_json().encode())
 
     def _first(self) -> None:
-        if self.org.owner() is None and self.org.name_owner() is None:
-            raise Permanent(f"no User can stand in for staff: make one named '{OWNER_NAME}'", code="migration.owner")
+        if self.org.owner() is None:
+            self.org.name_owner()
         for target in self._targets(1):
             for constant in target.constants:
                 if constant.reference is not None and constant.reference.object == "Account" and constant.value is not None:
@@ -201,8 +201,3 @@ def read_facts(files: Files, migration: str, run: int) -> OrgFacts:
     if content is None:
         raise Permanent(f"run {run} is not prepared", code="migration.order")
     return OrgFacts.model_validate_json(content)
-
-
-def default_owner() -> str:
-    """The id that the default owner bears."""
-    return DEFAULT_OWNER_ID

@@ -95,10 +95,12 @@ class PostgresSource:
                 yield snapshot, iter(cursor)
 
     def _select(self, connection: psycopg.Connection, mapping: TableMapping, ref: ChunkRef) -> sql.Composed:
-        columns = [*mapping.columns]
+        selected: list[sql.Composable] = [
+            sql.SQL("t.{c}::text AS {c}" if column.type == "uuid" else "t.{c}").format(c=sql.Identifier(name))
+            for name, column in mapping.columns.items()
+        ]
         if mapping.shared_columns and _has_edit_times(connection, mapping.table):
-            columns.append("edited_at")
-        selected = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in columns]
+            selected.append(sql.SQL("t.edited_at"))
         joins = []
         for name, embedded in mapping.embedded.items():
             selected.append(sql.SQL("to_jsonb({alias}) AS {name}").format(alias=sql.Identifier(f"e_{name}"), name=sql.Identifier(name)))

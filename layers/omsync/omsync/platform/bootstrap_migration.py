@@ -23,7 +23,7 @@ from omsync.migration.source import PostgresSource
 from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
 from omsync.platform import aws, settings
-from omsync.platform.bootstrap_sync import ModelSender, compiled, oms_client, salesforce_client
+from omsync.platform.bootstrap_sync import ModelSender, compiled, oms_client
 from omsync.platform.queues import Payloads, SqsSender
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import SalesforceClient
@@ -43,6 +43,11 @@ class _Common:
     """What every step has."""
 
     told: settings.MigrationSource | settings.Migration
+
+    @property
+    def bucket(self) -> str:
+        """Of the files."""
+        return self.told.staging_bucket
 
     @cached_property
     def files(self) -> S3Files:
@@ -187,11 +192,10 @@ class OrgSteps(_Common):
 
     @cached_property
     def prepare(self) -> Prepare:
-        """Preflight, matched staff, first records. As the integration user, who may name Users."""
-        integration = salesforce_client(self.told)
+        """Preflight, matched staff, first records. The load user is the one who may name Users."""
         oms = oms_client(self.told)
-        matcher = StaffMatcher(partial(compiled, time_zone=self.told.org_time_zone), OrgUsers(integration), oms)
-        org = OrgAdapter(integration, self._load_username, OWNER_NAME)
+        matcher = StaffMatcher(partial(compiled, time_zone=self.told.org_time_zone), OrgUsers(self.client), oms)
+        org = OrgAdapter(self.client, self._load_username, OWNER_NAME)
         return Prepare(
             load_mappings(), self.files, org, oms, matcher, lambda: self.control.certified(), self.told.org_time_zone, now=time.time
         )

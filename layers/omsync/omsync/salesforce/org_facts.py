@@ -18,7 +18,7 @@ _LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DataStorageMB", "FileStor
 
 @dataclass(frozen=True, slots=True)
 class OrgFacts:
-    """`migration.prepare.OrgPort` over the REST API, as the integration user."""
+    """`migration.prepare.OrgPort` over the REST API, as the load user."""
 
     client: SalesforceClient
     load_username: str
@@ -53,13 +53,32 @@ class OrgFacts:
         """Who stands in for staff."""
         return self._user(f"OMS_Id__c = {quote(DEFAULT_OWNER_ID)}")
 
-    def name_owner(self) -> str | None:
-        """The User of that name, else the load user: nobody is created, a User costs a licence."""
+    def name_owner(self) -> str:
+        """The active User of that name; made where there is none. It owns records and never logs in: the load user's profile will do."""
         found = self._user(f"Name = {quote(self.owner_name)} AND IsActive = true")
-        found = found or self._user(f"Username = {quote(self.load_username)}")
-        if found is not None:
-            self.client.send("PATCH", f"sobjects/User/{found}", repeatable=True, json={"OMS_Id__c": DEFAULT_OWNER_ID})
+        if found is None:
+            return str(self.client.post_json("sobjects/User", self._new_owner(), repeatable=False)["id"])
+        self.client.send("PATCH", f"sobjects/User/{found}", repeatable=True, json={"OMS_Id__c": DEFAULT_OWNER_ID})
         return found
+
+    def _new_owner(self) -> dict[str, object]:
+        row = next(query(self.client, f"SELECT ProfileId FROM User WHERE Username = {quote(self.load_username)}"))  # noqa: S608
+        first, _, last = self.owner_name.partition(" ")
+        domain = self.load_username.rpartition("@")[2]
+        address = f"{self.owner_name.replace(' ', '-').lower()}@{domain}"
+        return {
+            "FirstName": first,
+            "LastName": last,
+            "Alias": "migowner",
+            "Username": address,
+            "Email": address,
+            "ProfileId": str(row["ProfileId"]),
+            "TimeZoneSidKey": "America/New_York",
+            "LocaleSidKey": "en_US",
+            "EmailEncodingKey": "UTF-8",
+            "LanguageLocaleKey": "en_US",
+            "OMS_Id__c": DEFAULT_OWNER_ID,
+        }
 
     def _user(self, where: str) -> str | None:
         row = next(query(self.client, f"SELECT Id FROM User WHERE {where}"), None)  # noqa: S608 (values quoted)

@@ -27,7 +27,7 @@ from omsync.sync.stores import aws_fault
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
 
 #: keys in one BatchGetItem
 KEYS_PER_READ = 100
@@ -68,12 +68,15 @@ class DynamoLedger:
         with ThreadPoolExecutor(min(PARALLEL, max(1, len(items)))) as pool:
             return list(pool.map(self._save, items))
 
-    def plant(self, items: Sequence[Item]) -> bool:
-        """At most 50 new items with their pointers, all or none; False: one of them is there already. For the migration."""
+    def save_all(self, items: Sequence[Item]) -> bool:
+        """At most 50 items with their pointers, all or none; False: one of them is of another revision. For the migration's many."""
         actions: list[TransactWriteItemTypeDef] = []
         for item in items:
-            saved = _encode(replace(item, revision=1))
-            actions.append({"Put": {"TableName": self.table, "Item": saved, "ConditionExpression": "attribute_not_exists(pk)"}})
+            put: PutTypeDef = {"TableName": self.table, "Item": _encode(replace(item, revision=item.revision + 1))}
+            put["ConditionExpression"] = "attribute_not_exists(pk)" if item.revision == 0 else "revision = :revision"
+            if item.revision:
+                put["ExpressionAttributeValues"] = {":revision": {"N": str(item.revision)}}
+            actions.append({"Put": put})
             if item.salesforce_id is not None:
                 pointer: dict[str, AttributeValueTypeDef] = {"pk": {"S": _pointer(item.salesforce_id)}, "record": {"S": _name(item.key)}}
                 actions.append({"Put": {"TableName": self.table, "Item": pointer}})
