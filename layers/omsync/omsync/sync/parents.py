@@ -70,8 +70,12 @@ async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
     key = RecordKey(table, parent_id)
     if work.shared.registry.shared(table) is None:
         await Ensure(key)
-    else:
-        _check(await Await(key), key)
+        return
+    outcome = await Await(key)
+    if outcome.kind not in ("in_step", "written", "retired"):
+        now = await ReadRow(work.key)
+        if now is not None and now.version == row.version:  # else it names another parent by now
+            _fail(outcome, key)
 
 
 async def bear_parents(
@@ -104,9 +108,8 @@ async def _unborn(work: Work, field: str, parent: Parent, units: Collection[str]
     return ref if wanted and await ReadRow(RecordKey(table, parent.oms_id)) is None else None
 
 
-def _check(outcome: Outcome, key: RecordKey) -> None:
-    """A parent that cannot be there: a child of a broken one is broken; of a late one, late."""
-    if outcome.kind in ("permanent", "skipped", "ignored"):
-        raise Permanent(f"its parent {key} cannot be written: {outcome.reason or outcome.error}", code="sync.parent")
+def _fail(outcome: Outcome, key: RecordKey) -> None:
+    """A parent that is not there: a child of a broken one is broken; of a late one, late."""
     if outcome.kind == "retryable":
         raise Retryable(f"its parent {key} is not there yet", code="sync.parent")
+    raise Permanent(f"its parent {key} cannot be written: {outcome.reason or outcome.error}", code="sync.parent")
