@@ -1,0 +1,20 @@
+"""One step of verifying a chunk: every value of every row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from omsync.migration.steps import verify_step
+from omsync.platform import bootstrap_migration
+from omsync.platform.telemetry import logger, tracer
+
+steps = bootstrap_migration.org_steps()
+
+
+@tracer.capture_lambda_handler(capture_response=False)
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`{"step": "verify", "ref": {...}}` -> `{"outcome": ...}`."""
+    return verify_step(steps, event)
