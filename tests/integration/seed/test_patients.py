@@ -109,7 +109,7 @@ def test_the_oms_works_on_afterwards(a_database: Callable[[], str]) -> None:
         "SELECT id FROM clinical_notes WHERE body_sha256 <> text_sha256(body)",
         "SELECT id FROM communications WHERE body_sha256 <> text_sha256(coalesce(body_text, body_html))",
         "SELECT id FROM orders WHERE edited_at ->> 'ship_line1' IS DISTINCT FROM api_time(updated_at)",
-        "SELECT id FROM clinical_notes WHERE status = 'addendum' AND amends_note_id IS NULL",
+        "SELECT id FROM clinical_notes WHERE note_type = 'addendum' AND amends_note_id IS NULL",
         # numbers below those of live rows
         "SELECT id FROM orders WHERE substr(order_number, 3)::bigint >= 50000000",
     ],
