@@ -17,6 +17,7 @@ from omsync.platform.errors import OmsyncError
 #: group -> (module with a click command named `cli`, one line of help)
 GROUPS = {
     "mapping": ("ops.mapping", "Show, check and document the table mappings."),
+    "demo": ("local.demo.command", "The whole system at work on the embedded stack, with a report."),
     "local": ("local.cli", "Run and seed the embedded stack."),
     "emails": ("ops.emails", "List, build, preview and try the lifecycle emails."),
     "salesforce": ("ops.salesforce", "Generate and check the Salesforce metadata."),

@@ -1,0 +1,159 @@
+"""`omsync demo`: a stack of its own, the story told on it, a page about what was seen. Exit code 1 if a promise was broken.
+
+DATA=<folder> brings history from files instead of making it up; KEEP=1 leaves the stack up. Ctrl-C at any moment leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from local.demo import comparison, outage, page, requirements
+from local.demo.children import Children
+from local.demo.journal import Journal, PromiseBroken
+from local.demo.show import Show, summary
+from local.demo.stage import Stage
+from local.demo.story import STORY
+from local.demo.systems import Refused, Systems
+from local.demo.traffic import Traffic
+from local.stack.home import ROOT, Home
+
+OUT = ROOT / ".local" / "demo"
+
+
+@click.command()
+@click.option("--data", envvar="DATA", default="", help="A folder with a Synthea export and note texts (DATA).")
+@click.option("--keep", envvar="KEEP", default="", help="If not empty, leave the stack up and print its addresses (KEEP).")
+@click.option("--quick", is_flag=True, help="A shorter variant: less history, a shorter outage.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="Where summary, page and the stack's data go (.local/demo).")
+def cli(data: str, keep: str, quick: bool, out: Path) -> None:
+    """Show the whole system at work on an embedded stack, with a report."""
+    out = out.absolute()
+    missing = requirements.missing(out, data)
+    if missing:
+        raise click.ClickException(f"the demo can't start: {'; '.join(missing)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    console = Console() if sys.stdout.isatty() else Console(width=112)
+    demo = Demo(out, data, quick, Show(console))
+    try:
+        ok = demo.run()
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; stopping what was started")
+        demo.end(keep=False)
+        raise SystemExit(130) from None
+    except BaseException:
+        demo.end(keep=False)
+        raise
+    demo.end(keep=bool(keep))
+    if keep:
+        _tell_addresses(console, demo)
+    console.print(f"the page: {out / 'index.html'}", highlight=False, soft_wrap=True)
+    raise SystemExit(0 if ok else 1)
+
+
+class Demo:
+    """One run, from an empty directory to the page."""
+
+    def __init__(self, out: Path, data: str, quick: bool, show: Show) -> None:
+        self.out, self.data, self.quick, self.show = out, data, quick, show
+        self.home = out / "stack"
+        self.children = Children(self.home)
+        self.journal = Journal()
+        self.traffic: Traffic | None = None
+        self.stage: Stage | None = None
+
+    def run(self) -> bool:
+        """True if every promise was kept."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        for name in ("summary.json", "index.html"):
+            (self.out / name).unlink(missing_ok=True)
+        self._up()
+        self.stage = stage = Stage(Systems.at(self.home), self.journal, self.show, quick=self.quick)
+        self.traffic = Traffic(stage.systems, self.journal)
+        self.traffic.start()
+        for step in STORY:
+            self._perform(stage, step.name, step.title, step.perform)
+        traffic = self.traffic
+        self._perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
+        self._perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
+        self._perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
+        self._report()
+        return not self.journal.broken
+
+    def _up(self) -> None:
+        """A fresh stack: nothing of an earlier demo is left in it."""
+        record = self.journal.begin("stack", "The embedded stack comes up")
+        self.show.step(record)
+        self.show.waiting("PostgreSQL, OMS, Salesforce simulator, AWS: starting, building, deploying")
+        self.children.omsync("local", "down", "--forget")
+        self.children.omsync("local", "up", told=self._tell_up)
+        self.journal.end(record)
+
+    def _tell_up(self, line: str) -> None:
+        """What `up` says of its parts; the addresses are for the end."""
+        if not line.startswith("  "):
+            self.show.line(line.partition(";")[0])
+
+    def _perform(self, stage: Stage, name: str, title: str, run: Callable[[Stage], None]) -> None:
+        """One step; what it can't see or is refused is a broken promise."""
+        record = stage.begin(name, title)
+        try:
+            run(stage)
+        except PromiseBroken as broken:
+            stage.broken(str(broken))
+        except Refused as refused:
+            stage.broken(f"refused: {refused}")
+        self.journal.end(record)
+        self.show.rest()
+
+    def _report(self) -> None:
+        Home(self.out).write(self.out / "summary.json", self.journal.told())
+        (self.out / "index.html").write_text(page.render(self.journal), encoding="utf-8")
+        summary(self.show.console, self.journal)
+
+    def end(self, *, keep: bool) -> None:
+        """Stop what was started. A second Ctrl-C does not get in between."""
+        self.show.rest()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        if self.traffic is not None:
+            self.traffic.stop()
+        self.children.stop()
+        if not keep:
+            self.children.omsync("local", "down", patient=True)
+
+
+def _end_traffic(stage: Stage, traffic: Traffic) -> None:
+    """No more edits; those under way arrive."""
+    traffic.hush()
+    if traffic.fault is not None:
+        raise PromiseBroken(f"the traffic ended: {type(traffic.fault).__name__}: {traffic.fault}")
+    stage.until("the traffic's last edits", lambda: traffic.outstanding(outage=False), lambda number: number == 0)
+    traffic.stop()
+    stage.fact(f"{traffic.edits} edits on both sides beside the steps; each was seen on the other side")
+
+
+def _tell_addresses(console: Console, demo: Demo) -> None:
+    endpoints = Home(demo.home).endpoints()
+    told = [
+        ("OMS, with its API's pages", f"{endpoints['oms_api_url']}/docs"),
+        ("Salesforce simulator", endpoints["salesforce_url"]),
+        ("mailbox", endpoints["mailbox_url"]),
+        ("omsync's API", endpoints["api_url"]),
+    ]
+    if demo.stage is not None and demo.stage.story.account:
+        told.insert(2, ("the patient in Salesforce", f"{endpoints['salesforce_url']}/{demo.stage.story.account}"))
+    console.print("\nthe stack is up:")
+    for name, url in told:
+        console.print(f"  {name:28} {url}", highlight=False, soft_wrap=True)
+    home = os.path.relpath(demo.home)
+    console.print(f"  stop it with: OMSYNC_HOME={home} omsync local down\n", highlight=False, soft_wrap=True)
