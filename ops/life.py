@@ -37,6 +37,8 @@ OUTBOX_PAGES, OUTBOX_LIMIT = 20, 1000
 LOG_EVENTS = 200
 #: correlation ids searched for in the logs, newest first: each is a search of every group
 CORRELATIONS = 3
+#: what every line has, and says nothing about the record
+_LINE_KEYS = {"message", "timestamp", "level", "location", "service", "cold_start", "function_name", "function_memory_size", "function_arn"}
 _MERGEABLE = {"Account", "Contact", "Case"}
 
 
@@ -274,9 +276,10 @@ class Tracer:
                 )
                 for event in (event for page in pages for event in page["events"]):
                     name = group, int(event["timestamp"]), str(event["message"])
-                    if name not in seen:
-                        seen.add(name)
-                        life.moments.append(_line(group.removeprefix(prefix), event["timestamp"], event["message"]))
+                    line = _line(group.removeprefix(prefix), event["timestamp"], event["message"])
+                    if name not in seen and line.details.get("record") in (None, str(life.key)):  # a correlation id may be several records'
+                        life.moments.append(line)
+                    seen.add(name)
 
 
 # ------------------------------------------------------------------------------------------------------------------- shapes
@@ -350,19 +353,10 @@ def _line(function: str, milliseconds: int, message: str) -> Moment:
     try:
         parsed = json.loads(message)
     except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
         return Moment(at, f"log {function}", re.sub(r"\s+", " ", message).strip()[:300])
-    left_out = (
-        "message",
-        "timestamp",
-        "level",
-        "location",
-        "service",
-        "cold_start",
-        "function_name",
-        "function_memory_size",
-        "function_arn",
-    )
-    details: Facts = {name: value for name, value in parsed.items() if name not in left_out}
+    details: Facts = {name: value for name, value in parsed.items() if name not in _LINE_KEYS}
     return Moment(at, f"log {function}", f"{parsed.get('level', '')} {parsed.get('message', '')}".strip(), details)
 
 

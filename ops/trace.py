@@ -18,6 +18,8 @@ from ops.life import Json, Life, Tracer, iso, resolve
 
 _STYLES = {"OMS": "cyan", "outbox": "cyan", "failure": "red", "queue": "yellow", "conflict": "magenta", "Case": "magenta", "log": "dim"}
 
+_FOR_PROGRAMS = {"xray_trace_id", "function_request_id"}
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("record")
@@ -36,7 +38,7 @@ def cli(connections: Connections, record: str, as_json: bool, show_values: bool,
     mappings = load_mappings()
     key = resolve(record, mappings, lambda: connections)
     if isinstance(key, str):
-        print(f"omsync: {key}", file=sys.stderr)
+        click.echo(f"omsync: {key}", err=True)
         raise SystemExit(2)
     life = Tracer(connections, mappings, span(since), values=show_values, live_queues=live_queues).trace(key)
     if as_json:
@@ -72,13 +74,10 @@ def _print(life: Life) -> None:
 
 
 def _told(value: Json) -> str:
-    """`name=value` pairs, without what is empty."""
+    """`name=value` pairs, without what is empty, or of use to programs alone."""
     if isinstance(value, dict):
-        return " ".join(
-            f"{name}={_told(one) if not isinstance(one, dict) else json.dumps(one)}"
-            for name, one in value.items()
-            if one not in (None, [], {}, False, "")
-        )
+        pairs = {name: one for name, one in value.items() if one not in (None, [], {}, False, "") and name not in _FOR_PROGRAMS}
+        return " ".join(f"{name}={json.dumps(one) if isinstance(one, dict) else _told(one)}" for name, one in pairs.items())
     if isinstance(value, list):
         return ",".join(_told(one) for one in value)
     return str(value)
