@@ -71,6 +71,16 @@ def test_closing_one_of_our_cases_is_a_look_at_the_record_it_was_opened_for() ->
     assert [result.kind for result in results] == ["written", "ignored"]
 
 
+def test_a_hint_from_a_partner_event_bus_is_the_same_look() -> None:
+    body = {
+        "correlation_id": "e1", "origin": "salesforce", "sobject": "Account", "salesforce_id": "001a", "change": "UPDATE",
+        "record_type": "", "master_id": "", "committed_at": "1795359295305",
+    }  # fmt: skip
+    message = SyncMessage.model_validate(body)
+    assert (message.record_type, message.master_id) == (None, None)
+    assert message.committed_at == datetime(2026, 11, 22, 14, 54, 55, 305000, tzinfo=UTC)
+
+
 def test_a_message_that_names_nothing_is_an_error() -> None:
     [result] = work(Synchroniser(), look())[0]
     assert isinstance(result.fault, Permanent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 #: who noticed the change; latency is measured for pushes, not for what a sweep or reconciliation found
 type Origin = Literal["oms", "salesforce", "sweep", "reconciliation", "migration", "parent", "case"]
@@ -18,6 +18,15 @@ class _Message(BaseModel):
     origin: Origin
     #: when the change was committed on its side, for the lag metric
     committed_at: datetime | None = None
+
+    @field_validator("committed_at", mode="before")
+    @classmethod
+    def _none_for_nothing(cls, value: object) -> object:
+        """A partner event bus's transformer writes what is absent as ''; Salesforce gives milliseconds since 1970 for a moment."""
+        if isinstance(value, str) and value.isdigit():
+            return datetime.fromtimestamp(int(value) / 1000, UTC)
+        return value or None
+
     #: how often a Retryable outcome has sent it again
     attempt: int = 0
 
@@ -41,6 +50,11 @@ class SyncMessage(_Message):
     change: str | None = None
     record_type: str | None = None
     master_id: str | None = None
+
+    @field_validator("record_type", "master_id", mode="before")
+    @classmethod
+    def _none_for_empty(cls, value: object) -> object:
+        return value or None
 
 
 class LifecycleMessage(_Message):
