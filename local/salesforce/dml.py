@@ -16,7 +16,7 @@ from local.salesforce.automation import SharedRecords, shared_records
 from local.salesforce.context import Context
 from local.salesforce.dml_behaviour import Behaviour
 from local.salesforce.dml_person import redirect_person_contacts
-from local.salesforce.dml_plan import ID_IN_INSERT, Plan, Shape
+from local.salesforce.dml_plan import ID_IN_INSERT, Plan, Shape, Shapes
 from local.salesforce.dml_save import Batch, Item, alive, key_of
 from local.salesforce.dml_standard import BEHAVIOURS
 from local.salesforce.dml_types import DELETED, ROLLED_BACK, Error, Json, Record, Result, Row, Stored, malformed_id
@@ -72,8 +72,9 @@ class Engine:
 
         def attempt(tx: Transaction, results: list[Result | None]) -> None:
             items = []
+            shapes = plan.shapes(context, insert=True)
             for index in pending(results):
-                item = self._item(plan, index, records[index], context, insert=True)
+                item = _item(shapes, index, records[index])
                 if item.shape.id_key is not None and records[index][item.shape.id_key] is not None:
                     item.errors.append(ID_IN_INSERT)
                 items.append(item)
@@ -87,7 +88,8 @@ class Engine:
             return [Result.failed(refused) for _ in records]
 
         def attempt(tx: Transaction, results: list[Result | None]) -> None:
-            items = [self._item(plan, index, records[index], context, insert=False) for index in pending(results)]
+            shapes = plan.shapes(context, insert=False)
+            items = [_item(shapes, index, records[index]) for index in pending(results)]
             self._find_by_id(tx, plan, items)
             for group in _one_at_a_time(items):
                 self._save(tx, plan, context, group, results)
@@ -188,22 +190,30 @@ class Engine:
                 continue
             return [result or Result.failed(Error("UNKNOWN_EXCEPTION", "no outcome", ())) for result in trial]
 
-    def _item(self, plan: Plan, index: int, record: Record, context: Context, *, insert: bool) -> Item:
-        shape = plan.shape(tuple(record), context, insert=insert)
-        return Item(index, record, shape, errors=list(shape.errors))
-
-    def _save(self, tx: Transaction, plan: Plan, context: Context, items: list[Item], results: list[Result | None]) -> None:
-        """Save what has no error yet and write everyone's result."""
+    def _save(
+        self,
+        tx: Transaction,
+        plan: Plan,
+        context: Context,
+        items: list[Item],
+        results: list[Result | None],
+        *,
+        created: bool | None = None,
+        free: FieldType | None = None,
+    ) -> None:
+        """Save what has no error yet and write everyone's result. `created` is an upsert's answer for what succeeds; no other record,
+        stored or of these items, has their value of `free`."""
         ready = alive(items)
         if plan.object.name == "Contact":
             ready = redirect_person_contacts(self, ready, context)
-        batch = Batch(self, tx, plan, context)
+        batch = Batch(self, tx, plan, context, free)
         batch.save(ready)
+        of_failed = None if created is None else False
         for item in items:
             if item.errors:
-                results[item.index] = Result(False, str(item.old["Id"]) if item.old else None, None, item.errors, late=batch.late)
+                results[item.index] = Result(False, str(item.old["Id"]) if item.old else None, of_failed, item.errors, late=batch.late)
             else:
-                results[item.index] = Result(True, item.id)
+                results[item.index] = Result(True, item.id, created)
 
     def _find_by_id(self, tx: Transaction, plan: Plan, items: list[Item]) -> None:
         """Each item's stored row, or why there is none."""
@@ -235,16 +245,20 @@ class Engine:
     ) -> None:
         todo = pending(results)
         ids = {index: next((v for k, v in records[index].items() if k.lower() == "id"), None) for index in todo}
-        creates = [self._item(plan, i, records[i], context, insert=True) for i in todo if not ids[i]]
-        updates = [self._item(plan, i, records[i], context, insert=False) for i in todo if ids[i]]
+        new, known = plan.shapes(context, insert=True), plan.shapes(context, insert=False)
+        creates = [_item(new, i, records[i]) for i in todo if not ids[i]]
+        updates = [_item(known, i, records[i]) for i in todo if ids[i]]
         self._find_by_id(tx, plan, updates)
-        self._save_upserts(tx, plan, context, creates, updates, results)
+        self._refuse(plan, context, creates, updates)
+        self._save(tx, plan, context, creates, results, created=True)
+        for group in _one_at_a_time(updates):
+            self._save(tx, plan, context, group, results, created=False)
 
     def _upsert_by_key(
         self, tx: Transaction, plan: Plan, key: FieldType, records: Sequence[Record], context: Context, results: list[Result | None]
     ) -> None:
         """Look every key up in one query, then save the updates and the creates as one batch each."""
-        values = self._keys(plan, key, records, context, results)
+        values = self._keys(key, records, context, results)
         found: dict[Stored, list[Row]] = {}
         columns = self._columns_needed(plan, records, results)
         rows = self.store.rows_where(tx.connection, plan.object.name, key.name, list(values.values()), live=True, columns=columns)
@@ -252,22 +266,29 @@ class Engine:
             found.setdefault(key_of(key, row[key.name]), []).append(row)
         folded = {index: key_of(key, value) for index, value in values.items()}
         counts = Counter(folded.values())
+        new, known = plan.shapes(context, insert=True), plan.shapes(context, insert=False)
         creates: list[Item] = []
         updates: list[Item] = []
         for index, value in values.items():
-            matches = found.get(folded[index], [])
-            if counts[folded[index]] > 1:
+            fold = folded[index]
+            matches = found.get(fold)
+            if counts[fold] > 1:
                 error = Error("DUPLICATE_VALUE", f"Duplicate external id specified: {value}", (key.name,))
                 results[index] = Result(False, None, False, [error])
-            elif len(matches) > 1:
+            elif matches is not None and len(matches) > 1:
                 results[index] = _several(key, [str(row["Id"]) for row in matches])
             else:
-                item = self._item(plan, index, records[index], context, insert=not matches)
+                item = _item(known if matches else new, index, records[index])
                 if item.shape.id_key is not None and records[index][item.shape.id_key]:
                     item.errors.append(_BOTH_KEYS)
-                item.old = matches[0] if matches else None
-                (updates if matches else creates).append(item)
-        self._save_upserts(tx, plan, context, creates, updates, results)
+                if matches:
+                    item.old = matches[0]
+                    updates.append(item)
+                else:
+                    creates.append(item)
+        self._refuse(plan, context, creates, updates)
+        self._save(tx, plan, context, creates, results, created=True, free=key)
+        self._save(tx, plan, context, updates, results, created=False)
 
     def _columns_needed(self, plan: Plan, records: Sequence[Record], results: Sequence[Result | None]) -> tuple[str, ...] | None:
         """The columns of stored rows that this save looks at; None is all, where the object's own rules may look at any."""
@@ -278,9 +299,8 @@ class Engine:
         also = (behaviour.reads or frozenset() if behaviour else frozenset()) | (trigger.reads if trigger else frozenset())
         return plan.columns_for(keys, also)
 
-    def _keys(
-        self, plan: Plan, key: FieldType, records: Sequence[Record], context: Context, results: list[Result | None]
-    ) -> dict[int, Stored]:
+    @staticmethod
+    def _keys(key: FieldType, records: Sequence[Record], context: Context, results: list[Result | None]) -> dict[int, Stored]:
         """The key's value of each record still to do."""
         convert = converter(key, context.surface)
         values: dict[int, Stored] = {}
@@ -299,21 +319,13 @@ class Engine:
                 values[index] = value
         return values
 
-    def _save_upserts(
-        self, tx: Transaction, plan: Plan, context: Context, creates: list[Item], updates: list[Item], results: list[Result | None]
-    ) -> None:
-        """Creates, then updates; failed upserts carry `created` too: false."""
+    def _refuse(self, plan: Plan, context: Context, creates: list[Item], updates: list[Item]) -> None:
+        """An upsert takes the right to create and the right to edit, each for the records that need it."""
         for items, right in ((creates, "create"), (updates, "edit")):
             refused = self._no_right(plan.object, context, right) if items else None
             if refused is not None:
                 for item in items:
                     item.errors = [refused]
-            for group in _one_at_a_time(items):
-                self._save(tx, plan, context, group, results)
-            for item in items:
-                result = results[item.index]
-                if result is not None:
-                    result.created = right == "create" and result.success
 
     @staticmethod
     def _no_right(obj: ObjectType, context: Context, action: str) -> Error | None:
@@ -324,6 +336,11 @@ class Engine:
         if not context.permissions.allows(obj, action):
             return Error("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id", ())
         return None
+
+
+def _item(shapes: Shapes, index: int, record: Record) -> Item:
+    shape = shapes[tuple(record)]
+    return Item(index, record, shape, errors=list(shape.errors))
 
 
 def pending(results: Sequence[Result | None]) -> list[int]:

@@ -77,7 +77,7 @@ class Plan:
             | {f.name for f in (*self.required, *self.unique)}
             | {"Id", "IsDeleted", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "RecordTypeId", obj.name_field or "Id"}
         )
-        self._shapes: dict[tuple[object, ...], Shape] = {}
+        self._shapes: dict[tuple[object, ...], Shapes] = {}
 
     def _default(self, f: FieldType) -> None:
         if not f.stored:
@@ -103,15 +103,16 @@ class Plan:
         wanted = sent | self.looked_at | also
         return tuple(c for c in self.object.columns if c in wanted)
 
-    def shape(self, keys: tuple[str, ...], context: Context, *, insert: bool) -> Shape:
-        """The plan for records with these keys."""
-        cache_key = (keys, insert, context.surface, context.permissions)
-        shape = self._shapes.get(cache_key)
-        if shape is None:
-            if len(self._shapes) > 4096:
+    def shapes(self, context: Context, *, insert: bool) -> Shapes:
+        """How this kind of caller's records are written, by their keys."""
+        cache_key = (insert, context.surface, context.permissions)
+        shapes = self._shapes.get(cache_key)
+        if shapes is None:
+            if len(self._shapes) > 64:
                 self._shapes.clear()
-            shape = self._shapes[cache_key] = _Shaper(self.object, self.org, context, insert=insert).build(keys)
-        return shape
+            # Surface and permissions are all that a shape takes from its context, so the first caller's stands for all.
+            shapes = self._shapes[cache_key] = Shapes(self.object, self.org, context, insert=insert)
+        return shapes
 
 
 def _rule(rule: ValidationRule, obj: ObjectType, org: Org) -> Rule:
@@ -122,6 +123,23 @@ def _rule(rule: ValidationRule, obj: ObjectType, org: Org) -> Rule:
         raise FormulaError(f"validation rule {obj.name}.{rule.name}: {error}") from error
     fields = (rule.field,) if rule.field else ()
     return Rule(rule, formula, Error("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message, fields), frozenset(columns))
+
+
+class Shapes(dict[tuple[str, ...], Shape]):
+    """Shapes by the keys of a record, built on first use."""
+
+    def __init__(self, obj: ObjectType, org: Org, context: Context, *, insert: bool) -> None:
+        super().__init__()
+        self._object = obj
+        self._org = org
+        self._context = context
+        self._insert = insert
+
+    def __missing__(self, keys: tuple[str, ...]) -> Shape:
+        if len(self) > 4096:
+            self.clear()
+        shape = self[keys] = _Shaper(self._object, self._org, self._context, insert=self._insert).build(keys)
+        return shape
 
 
 class _Shaper:

@@ -8,9 +8,9 @@ A record that fails drops out with its errors; its neighbours go on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import itemgetter, ne
 from typing import TYPE_CHECKING
 
 from local.salesforce.context import Context
@@ -57,8 +57,10 @@ def key_of(f: FieldType, value: Stored) -> Stored:
 class Batch:
     """Run with `save`; look at each item's `errors` and `id` afterwards. `late` says that a write has to be undone."""
 
-    def __init__(self, engine: Engine, tx: Transaction, plan: Plan, context: Context) -> None:
+    def __init__(self, engine: Engine, tx: Transaction, plan: Plan, context: Context, free: FieldType | None = None) -> None:
+        """`free` is a field whose values the caller knows to be nobody else's."""
         self.engine = engine
+        self.free = free
         self.tx = tx
         self.plan = plan
         self.object: ObjectType = plan.object
@@ -251,10 +253,13 @@ class Batch:
 
     def _required(self, items: list[Item]) -> list[Item]:
         names = [f.name for f in self.plan.required]
+        if not names:
+            return items
+        values = _values_of(names)
         for item in items:
             row = item.row
-            missing = [name for name in names if row[name] is None]
-            if missing:
+            if None in values(row):
+                missing = [name for name in names if row[name] is None]
                 item.errors.append(Error("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", tuple(missing)))
         return alive(items)
 
@@ -279,6 +284,8 @@ class Batch:
     def _unique(self, items: list[Item]) -> list[Item]:
         """Against live rows and within the batch; a Person Account's shared fields also against Contact."""
         for f in self.plan.unique:
+            if f is self.free:
+                continue
             users = [
                 item
                 for item in items
@@ -320,16 +327,16 @@ class Batch:
         now, user = self.tx.now, self.context.user_id
         if inserts:
             self._insert(inserts, now, user)
+        modified = {"LastModifiedDate": now, "SystemModstamp": now, "LastModifiedById": user}
         for item in updates:
-            row = item.row
-            row["LastModifiedDate"] = row["SystemModstamp"] = now
-            row["LastModifiedById"] = user
-            item.id = str(row["Id"])
+            item.row |= modified
+            item.id = str(item.row["Id"])
         if updates:
             touched = dict.fromkeys(c for columns in {item.shape.columns for item in updates} for c in columns)
             touched |= dict.fromkeys([*self.extra, *_SYSTEM_ON_UPDATE])
-            changed = [c for c in touched if c in self.object.fields and _differs(c, updates)]
-            write_rows(self.tx, self.object.name, changed, [item.row for item in updates])
+            before, after = [item.old for item in updates if item.old is not None], [item.row for item in updates]
+            changed = [c for c in touched if c in self.object.fields and _differs(c, before, after)]
+            write_rows(self.tx, self.object.name, changed, after)
 
     def _insert(self, items: Sequence[Item], now: str, user: str) -> None:
         ids = self.tx.new_ids(self.object, len(items))
@@ -386,9 +393,15 @@ class Batch:
         self.insert_into(object_name, [c for c in obj.columns if row[c] is not None], [row])
 
 
-def _differs(column: str, items: Sequence[Item]) -> bool:
+def _differs(column: str, before: Sequence[Row], after: Sequence[Row]) -> bool:
     """Whether any record of the batch changes this column; one that none changes is not written (its indexes cost the most)."""
-    return any(item.old is not None and item.row[column] != item.old[column] for item in items)
+    value = itemgetter(column)
+    return any(map(ne, map(value, before), map(value, after)))
+
+
+def _values_of(columns: Sequence[str]) -> Callable[[Row], tuple[Stored, ...]]:
+    """A row's values of these columns, a tuple even of one."""
+    return itemgetter(*columns, columns[0])
 
 
 def alive(items: list[Item]) -> list[Item]:

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from local.salesforce.context import Context
@@ -216,12 +217,11 @@ class Products(Behaviour):
     reads = frozenset({"Name", "ProductCode"})
 
     def after(self, batch: Batch, items: Sequence[Item]) -> None:
-        for item in items:
-            if changed(item, "Name") or changed(item, "ProductCode"):
-                batch.tx.connection.execute(
-                    'UPDATE "PricebookEntry" SET "Name" = ?, "ProductCode" = ? WHERE "Product2Id" = ?',
-                    (item.row["Name"], item.row["ProductCode"], item.row["Id"]),
-                )
+        renamed = [item.row for item in items if changed(item, "Name") or changed(item, "ProductCode")]
+        batch.tx.connection.executemany(
+            'UPDATE "PricebookEntry" SET "Name" = ?, "ProductCode" = ? WHERE "Product2Id" = ?',
+            map(itemgetter("Name", "ProductCode", "Id"), renamed),
+        )
 
 
 class Cases(Behaviour):
