@@ -1,0 +1,92 @@
+"""The sample events are in step with the templates, and each is what its function reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from omsync.mapping.rows import row_model
+from omsync.migration.steps import StepEvent
+from omsync.oms import events
+from omsync.platform.requests import body_of, headers_of
+from omsync.salesforce import hints
+from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.work import SuspectMessage
+from tests.unit.test_template import TEMPLATES, CloudFormation
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = sorted((ROOT / "events").glob("*.json"))
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    """Folder of a function -> its properties, in all templates."""
+    found = {}
+    for path in TEMPLATES:
+        for resource in yaml.load(path.read_text(), CloudFormation)["Resources"].values():
+            if resource["Type"] == "AWS::Serverless::Function":
+                found[resource["Properties"]["CodeUri"].rpartition("/")[2]] = resource["Properties"]
+    return found
+
+
+def sample(name: str) -> Any:
+    return json.loads((ROOT / "events" / name).read_text())
+
+
+def test_every_function_has_a_sample_and_every_sample_a_function() -> None:
+    assert {path.name.partition(".")[0] for path in SAMPLES} == set(functions())
+
+
+def test_the_readme_names_every_sample() -> None:
+    text = (ROOT / "events" / "README.md").read_text()
+    assert [path.name for path in SAMPLES if path.name not in text] == []
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_a_sample_comes_the_way_its_function_is_called(path: Path) -> None:
+    event, properties = json.loads(path.read_text()), functions()[path.name.partition(".")[0]]
+    sources = list(properties.get("Events", {}).values())
+    if "httpMethod" in event:
+        routes = {(source["Properties"]["Method"], source["Properties"]["Path"]) for source in sources if source["Type"] == "Api"}
+        assert (event["httpMethod"], event["resource"]) in routes
+    elif "Records" in event:
+        assert any(source["Type"] == "SQS" for source in sources)
+    elif event.get("detail-type") == "Scheduled Event":
+        assert any(source["Type"] in ("Schedule", "ScheduleV2") for source in sources)
+    else:
+        assert not any(source["Type"] == "Api" for source in sources)  # called by a state machine, a rule or another function
+
+
+@pytest.mark.parametrize("name", ["oms_events.json", "oms_events.batch.json"])
+def test_the_omss_events_are_valid(name: str) -> None:
+    event = sample(name)
+    table = (event["pathParameters"] or {}).get("table")
+    parsed = events.parse(body_of(event), headers_of(event)["content-type"], row_model, table=table)
+    assert [one.data.table for one in parsed] == ["patients", "products"][: len(parsed)]
+
+
+def test_salesforces_hints_are_valid() -> None:
+    assert hints.parse(body_of(sample("salesforce_changes.json")))[0].sobject == "Account"
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("mirror.json", MirrorMessage), ("synchronise.json", SyncMessage), ("isolation.json", SuspectMessage)]
+)
+def test_queue_messages_are_valid(name: str, model: type[MirrorMessage | SyncMessage | SuspectMessage]) -> None:
+    for record in sample(name)["Records"]:
+        assert model.model_validate_json(record["body"]).correlation_id
+        assert {"messageId", "attributes"} <= set(record)
+
+
+@pytest.mark.parametrize("name", ["migration_control.json", "migration_source.json", "migration_load.json", "migration_verify.json"])
+def test_migration_steps_are_valid(name: str) -> None:
+    assert StepEvent.model_validate(sample(name)).step in functions_steps(name.partition(".")[0])
+
+
+def functions_steps(folder: str) -> set[str]:
+    """The steps that a migration function's docstring promises."""
+    text = (ROOT / "functions" / folder / "app.py").read_text()
+    return set(text[text.index('"step": ') + 8 : text.index("}`")].replace('"', "").split(",")[0].split("|"))
