@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 
 import pytest
@@ -298,13 +297,3 @@ def test_the_openapi_page_needs_no_network(oms: Oms) -> None:
     assert "//cdn" not in page and "/docs/swagger-ui.js" in page
     assert oms.http.get("/docs/swagger-ui.js").status_code == 200
     assert oms.http.get("/docs/swagger-ui.css").status_code == 200
-
-
-def test_a_patch_can_be_done_in_10_ms(oms: Oms) -> None:
-    patient = oms.patient(shipping_address={"line1": "1 St", "city": "Austin"})
-    times = []
-    for number in range(60):
-        started = time.perf_counter()
-        patient = oms.patch("patients", patient, first_name=str(number))
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.010  # the quickest: the others say how busy the machine is
