@@ -115,10 +115,10 @@ def flow(out: int, back: int, out_median: float | None, back_median: float | Non
     )
     heads = "".join(_head(kind) for kind in ("flow-out", "flow-back"))
     words = (
-        f'<text class="label" x="360" y="140" text-anchor="middle">→ {out} changes seen in Salesforce, {seconds[0]}</text>'
-        f'<text class="label" x="360" y="162" text-anchor="middle">← {back} changes seen in the OMS, {seconds[1]}</text>'
+        f'<text class="label" x="360" y="142" text-anchor="middle">→ {out} changes seen in Salesforce, {seconds[0]}</text>'
+        f'<text class="label" x="360" y="172" text-anchor="middle">← {back} changes seen in the OMS, {seconds[1]}</text>'
     )
-    return _svg(172, f"<defs>{heads}</defs>{boxes}{arrows}{words}", "The flow of the data: OMS, omsync, Salesforce")
+    return _svg(184, f"<defs>{heads}</defs>{boxes}{arrows}{words}", "The flow of the data: OMS, omsync, Salesforce")
 
 
 def _box(x: int, kind: str, name: str, below: str) -> str:

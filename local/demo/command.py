@@ -78,13 +78,13 @@ class Demo:
         self._up()
         self.stage = stage = Stage(Systems.at(self.home), self.journal, self.show, quick=self.quick)
         self.traffic = Traffic(stage.systems, self.journal)
-        self.traffic.start()
-        for step in STORY:
-            self._perform(stage, step.name, step.title, step.perform)
         traffic = self.traffic
-        self._perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
-        self._perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
-        self._perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
+        for step in STORY:
+            self.perform(stage, step.name, step.title, step.perform)
+            traffic.start()  # from the first step on: it has met the cold functions
+        self.perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
+        self.perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
+        self.perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
         self._report()
         return not self.journal.broken
 
@@ -102,7 +102,7 @@ class Demo:
         if not line.startswith("  "):
             self.show.line(line.partition(";")[0])
 
-    def _perform(self, stage: Stage, name: str, title: str, run: Callable[[Stage], None]) -> None:
+    def perform(self, stage: Stage, name: str, title: str, run: Callable[[Stage], None]) -> None:
         """One step; what it can't see or is refused is a broken promise."""
         record = stage.begin(name, title)
         try:

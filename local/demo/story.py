@@ -19,7 +19,7 @@ from local.demo.stage import Stage
 from local.demo.systems import Row
 
 #: zones of the demo's patients, looked through for one where it is day
-ZONES = ("America/New_York", "America/Los_Angeles", "Pacific/Honolulu", "Pacific/Guam", "Europe/London")
+ZONES = ("America/New_York", "America/Los_Angeles", "Pacific/Honolulu", "Pacific/Guam", "Europe/Athens")
 ADDRESS = {
     "recipient_name": "Maya Whitfield",
     "line1": "418 Larkspur Ln",

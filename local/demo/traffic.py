@@ -48,7 +48,9 @@ class Traffic:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin; the patients are registered on the way."""
+        """Begin, unless it has begun; the patients are registered on the way."""
+        if self._thread is not None:
+            return
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._thread.start()
 
@@ -123,16 +125,17 @@ class Traffic:
             return
         for patient, record in self._org.by_oms_id("Account", ids, "Id, Preferred_Name__pc").items():
             self._accounts[patient] = str(record["Id"])
-            self._seen("oms_to_salesforce", patient, record["Preferred_Name__pc"])
+            self.seen("oms_to_salesforce", patient, record["Preferred_Name__pc"])
 
     def _watch_oms(self) -> None:
         ids = [patient for direction, patient in list(self.waiting) if direction == "salesforce_to_oms"]
         if not ids:
             return
         for row in self._oms.batch("patients", ids):
-            self._seen("salesforce_to_oms", row["id"], row["care_notes"])
+            self.seen("salesforce_to_oms", row["id"], row["care_notes"])
 
-    def _seen(self, direction: Direction, patient: str, text: object) -> None:
+    def seen(self, direction: Direction, patient: str, text: object) -> None:
+        """A text was seen on the other side."""
         number = str(text or "").rpartition(" ")[2]
         if not number.isdigit():
             return

@@ -1,0 +1,68 @@
+"""The demo as somebody runs it, in its shorter variant: every promise kept, and what it wrote; interrupted, it leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack.home import ROOT
+from tests.e2e.conftest import own_home
+from tests.e2e.test_stack import processes_of
+from tests.polling import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def out() -> Iterator[Path]:
+    """Where the demo writes. Its stack is below."""
+    with own_home() as folder:
+        yield folder / "demo"
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """`omsync demo --quick` in a process group of its own, as in a terminal."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'layers' / 'omsync'}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "ops.main", "demo", "--quick", "--out", str(out)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def test_every_promise_is_kept_and_told(out: Path) -> None:
+    process = start(out)
+    told, _ = process.communicate(timeout=540)
+    assert process.returncode == 0, told
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["promises_broken"] == []
+    assert len(summary["sync"]["oms_to_salesforce_seconds"]) > 20
+    assert len(summary["sync"]["salesforce_to_oms_seconds"]) > 3
+    assert summary["sync"]["conflicts"] == 1
+    assert (summary["outage"]["lost"], summary["outage"]["dlq"]) == (0, 0)
+    assert summary["compared"]["different"] == 0
+    assert summary["compared"]["values"] > 1000
+    page = (out / "index.html").read_text()
+    assert "every promise was kept" in page
+    assert "Maya Whitfield" in page
+    assert processes_of(out) == []
+
+
+@pytest.mark.parametrize("moment", ["starting", "telling"])
+def test_interrupted_it_leaves_nothing(out: Path, moment: str) -> None:
+    process = start(out)
+    sign = out / "stack" / ("run/aws.json" if moment == "starting" else "endpoints.json")
+    until(sign.exists, seconds=240)
+    time.sleep(0.5)  # into the middle of what follows the sign
+    os.killpg(process.pid, signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert processes_of(out) == []
