@@ -21,6 +21,7 @@ GROUPS = {
     "local": ("local.cli", "Run and seed the embedded stack."),
     "emails": ("ops.emails", "List, build, preview and try the lifecycle emails."),
     "salesforce": ("ops.salesforce", "Generate and check the Salesforce metadata."),
+    "migrate": ("ops.migrate", "Plan, run, watch and prove the migration."),
     "trace": ("ops.trace", "Show one record's life across both systems."),
     "status": ("ops.status", "Show queues, lag, API budget, breakers, sweep and open Cases."),
     "redrive": ("ops.redrive", "Send messages of a DLQ to work again."),

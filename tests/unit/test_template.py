@@ -179,6 +179,9 @@ def test_every_route_names_the_scope_it_wants(template: dict[str, Any]) -> None:
 def test_no_statement_allows_everything(template: dict[str, Any]) -> None:
     """Least privilege: no action `*`, and `Resource: *` only where an action knows no resource."""
     unbound = {"cloudwatch:PutMetricData", "ses:GetAccount", "kms:Decrypt", "lambda:ListEventSourceMappings"}
+    # a state machine's log: "Policies to log to CloudWatch Logs" (Step Functions Developer Guide)
+    unbound |= {f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")}
+    unbound |= {"logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"}
     for name, function in of_type(template, "AWS::Serverless::Function", "AWS::Serverless::StateMachine").items():
         for policy in function["Properties"].get("Policies", []):
             for statement in policy.get("Statement", []) if isinstance(policy, dict) else []:

@@ -1,0 +1,5 @@
+"""`omsync migrate`: plan, start, watch, approve, pause, resume, verify and report the four runs."""
+
+from ops.migrate.commands import cli
+
+__all__ = ["cli"]

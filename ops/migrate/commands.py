@@ -1,0 +1,326 @@
+"""`omsync migrate ...`.
+
+Exit codes: 0 done (with the certificate, where one was asked for); 1 not (blocked, refused, stopped); 2 a mistake, or nobody answers.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from omsync.migration.model import Certificate
+from ops.connections import Connections, with_connections
+from ops.migrate.follow import follow
+from ops.migrate.machine import RUNS, Execution, Gate, Machine
+
+console = Console(width=None if sys.stdout.isatty() else 180)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Plan, start, watch, approve, pause, resume, verify and report the migration's four runs."""
+
+
+def with_machine(command: Callable[..., None]) -> Callable[..., None]:
+    """`--name`, `--stack-name` and `--region`; the machine they mean as first argument."""
+
+    @click.option("--name", "migration", default="main", show_default=True, help="Name of the migration; a rehearsal has one of its own.")
+    def run(connections: Connections, migration: str, **arguments: object) -> None:
+        command(Machine(connections, migration), **arguments)
+
+    run.__doc__ = command.__doc__
+    run.__name__ = command.__name__
+    run.__click_params__ = [*getattr(command, "__click_params__", []), *run.__click_params__]  # type: ignore[attr-defined]
+    return with_connections(run)
+
+
+def _runs(run: int | None, every: bool) -> Sequence[int]:
+    if every and run is not None:
+        raise click.UsageError("--run and --all exclude each other")
+    return RUNS if every else (run if run is not None else 0,)
+
+
+def _next(machine: Machine) -> int:
+    """The first run without a certificate."""
+    return min(int(machine.ask("status", run=1)["certified_run"]) + 1, RUNS[-1])
+
+
+run_option = click.option("--run", type=click.IntRange(1, 4), help="One run; without: the next.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+by_option = click.option("--by", default=getpass.getuser, help="Who says so; it is written down.", show_default="your user name")
+
+
+# ---------------------------------------------------------------------------------------------------------- plan and start
+@cli.command()
+@run_option
+@json_option
+@with_machine
+def plan(machine: Machine, run: int | None, as_json: bool) -> None:
+    """Preflight and dry run: everything but writing. Exit code 1 if something stops the run."""
+    number = run or _next(machine)
+    done = follow(machine, machine.start(number, approve=False, dry=True), console, quiet=as_json)
+    found = machine.preflight(number)
+    counts, findings = machine.findings(number)
+    blocked = found is None or found.blocked or done.status != "SUCCEEDED"
+    if as_json:
+        told = {"run": number, "blocked": blocked, "checks": [one.model_dump() for one in found.checks] if found else []}
+        click.echo(json.dumps({**told, "counts": counts, "findings": [one.model_dump() for one in findings]}))
+        raise SystemExit(1 if blocked else 0)
+    _print_checks(machine, number)
+    table = Table("table", "rows", "not sent by rule", "bad", title=f"Run {number}: what would move")
+    for name, one in counts.items():
+        table.add_row(name, *(f"{one.get(key, 0):,}" for key in ("rows", "not_sent", "bad")))
+    console.print(table)
+    if findings:
+        table = Table("table", "kind", "column", "rows", "what", "first ids", title="Findings")
+        for finding in findings:
+            table.add_row(finding.table, finding.kind, finding.field, f"{finding.rows:,}", finding.message, "\n".join(finding.ids[:3]))
+        console.print(table)
+    if done.status != "SUCCEEDED":
+        console.print(f"[red]{done.error}: {done.cause}")
+    raise SystemExit(1 if blocked else 0)
+
+
+def _print_checks(machine: Machine, run: int) -> None:
+    found = machine.preflight(run)
+    table = Table("", "check", "detail", "how to mend", title=f"Run {run}: preflight")
+    for check in found.checks if found is not None else ():
+        table.add_row("[green]ok" if check.ok else "[red]stop" if check.blocking else "[yellow]look", check.name, check.detail, check.mend)
+    console.print(table)
+
+
+@cli.command()
+@run_option
+@click.option("--all", "every", is_flag=True, help="All runs that have no certificate yet, one after the other.")
+@click.option("--yes", is_flag=True, help="Approve everything but quarantined rows in advance.")
+@click.option("--detach", is_flag=True, help="Return at once instead of following to the certificate.")
+@click.option("--chunk-rows", default=10_000, show_default=True, type=click.IntRange(100, 100_000), help="Rows of a chunk.")
+@by_option
+@json_option
+@with_machine
+def start(machine: Machine, run: int | None, every: bool, yes: bool, detach: bool, chunk_rows: int, by: str, as_json: bool) -> None:
+    """Start the next run (--run N, --all) and follow it to its certificate. Exit code 0 only with the certificate."""
+    certified = int(machine.ask("status", run=1)["certified_run"])
+    wanted = list(_runs(run, every)) if run or every else [_next(machine)]
+    todo = [number for number in wanted if not _has_certificate(machine, number, certified)]
+    if not todo:
+        _say(as_json, {"outcome": "nothing to do", "certified_run": certified}, f"run {wanted[-1]} has its certificate: nothing to do")
+        return
+    if not yes and not detach and not click.get_text_stream("stdin").isatty():
+        raise click.UsageError("nobody is here to approve: give --yes, or --detach and `omsync migrate approve` later")
+    for number in todo:
+        execution = machine.start(number, approve=not yes, rows=chunk_rows)
+        if detach:
+            _say(as_json, {"outcome": "started", "run": number, "execution": execution.arn}, f"run {number} is started: {execution.arn}")
+            return
+        done = follow(machine, execution, console, quiet=as_json, approve=None if yes else _approver(machine, by))
+        _conclude(machine, done, as_json)
+
+
+def _has_certificate(machine: Machine, run: int, certified: int) -> bool:
+    known = machine.certificate(run)
+    return known is not None and known.issued and certified >= run
+
+
+def _approver(machine: Machine, by: str) -> Callable[[int, Gate], None]:
+    def ask(run: int, gate: Gate) -> None:
+        question = f"run {run}: approve the {'start' if gate == 'start' else 'certificate, its quarantine included'}?"
+        if click.confirm(question):
+            machine.approve(run, gate, by)
+        else:
+            raise click.Abort
+
+    return ask
+
+
+def _conclude(machine: Machine, done: Execution, as_json: bool) -> None:
+    """Print what a run came to; leave with 1 if it has no certificate."""
+    made = machine.certificate(done.run)
+    issued = done.status == "SUCCEEDED" and made is not None and made.issued
+    if as_json:
+        click.echo(json.dumps({"run": done.run, "status": done.status, "issued": issued, "cause": done.cause, "error": done.error}))
+    else:
+        if made is not None:
+            _print_certificate(made)
+        if not issued:
+            console.print(f"[red]run {done.run}: {done.status.lower()}: {done.error} {done.cause}", highlight=False)
+    if not issued:
+        raise SystemExit(1)
+
+
+# ------------------------------------------------------------------------------------------------------ watch and steer it
+@cli.command()
+@run_option
+@click.option("--watch", is_flag=True, help="Follow until the run has come to its end.")
+@json_option
+@with_machine
+def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> None:
+    """How far a run is, table by table."""
+    latest = next(iter(machine.executions(limit=10)), None)
+    number = run or (latest.run if latest is not None else _next(machine))
+    if watch and latest is not None and latest.running:
+        follow(machine, latest, console, quiet=as_json)
+    found = machine.status(number)
+    running = latest.status if latest is not None and latest.run == number else "not started"
+    if as_json:
+        click.echo(json.dumps({"run": number, "execution": running, **found}))
+        return
+    console.print(
+        f"run {number}: {running.lower()}; certified up to run {found['certified_run']}" + (", paused" if found["paused"] else "")
+    )
+    for reason in filter(None, [found.get("held_up"), *(f"waits for approval: {gate}" for gate in found["waits_for"])]):
+        console.print(f"[yellow]{reason}")
+    table = Table("table", "wave", "rows", "extracted", "loaded", "verified", "quarantined", "not in step", "API calls", "chunks")
+    for one in found["tables"]:
+        figures = (f"{one[key]:,}" for key in ("planned", "extracted", "loaded", "verified", "quarantined", "different", "calls"))
+        table.add_row(one["table"], one["wave"], *figures, f"{one['done']}/{one['chunks']}")
+        for failure in one["failures"]:
+            console.print(f"[red]{one['table']}: {failure}")
+    console.print(table)
+
+
+@cli.command()
+@run_option
+@click.option("--gate", type=click.Choice(["start", "certificate"]), help="What to approve; without: what waits.")
+@by_option
+@with_machine
+def approve(machine: Machine, run: int | None, gate: str | None, by: str) -> None:
+    """Approve a start, or sign a certificate with its quarantine, by name."""
+    waiting = [name.split("/") for name in machine.ask("status", run=1)["waits_for"]]
+    chosen = [(int(number), name) for number, name in waiting if (run is None or int(number) == run) and gate in (None, name)]
+    if not chosen and run is not None and gate is not None:
+        chosen = [(run, gate)]  # in advance
+    if not chosen:
+        raise click.UsageError("nothing waits for an approval; to approve in advance give --run and --gate")
+    for number, name in chosen:
+        was_waiting = machine.approve(number, cast("Gate", name), by)
+        console.print(f"run {number}: {name} approved by {by}" + ("" if was_waiting else " (nothing waits for it yet)"))
+
+
+@cli.command()
+@by_option
+@with_machine
+def pause(machine: Machine, by: str) -> None:
+    """Begin no new work; what Salesforce works on is finished."""
+    machine.ask("pause", paused=True, by=by)
+    console.print("paused: jobs under way are finished, none is begun; go on with `omsync migrate resume`")
+
+
+@cli.command()
+@run_option
+@click.option("--detach", is_flag=True, help="Return at once.")
+@by_option
+@json_option
+@with_machine
+def resume(machine: Machine, run: int | None, detach: bool, by: str, as_json: bool) -> None:
+    """Go on after a pause or a stop, at the chunks where it stopped."""
+    machine.ask("pause", paused=False, by=by)
+    latest = next((one for one in machine.executions(limit=20) if not one.dry and run in (None, one.run)), None)
+    if latest is None:
+        raise click.UsageError("nothing was started yet: `omsync migrate start`")
+    certified = int(machine.ask("status", run=1)["certified_run"])
+    if not latest.running:
+        if _has_certificate(machine, latest.run, certified):
+            _say(as_json, {"outcome": "nothing to do", "certified_run": certified}, f"run {latest.run} has its certificate: nothing to do")
+            return
+        latest = machine.start(latest.run, approve=False)
+    if detach:
+        _say(as_json, {"outcome": "resumed", "run": latest.run}, f"run {latest.run} goes on")
+        return
+    _conclude(machine, follow(machine, latest, console, quiet=as_json), as_json)
+
+
+@cli.command()
+@run_option
+@with_machine
+def stop(machine: Machine, run: int | None) -> None:
+    """Stop the execution under way; `resume` goes on with its chunks."""
+    found = [one for one in machine.executions(limit=20) if one.running and run in (None, one.run)]
+    if not found:
+        raise click.UsageError("nothing is under way")
+    for one in found:
+        machine.stop(one)
+        console.print(f"run {one.run} stopped; go on with `omsync migrate resume`")
+
+
+# -------------------------------------------------------------------------------------------------------- verify and report
+@cli.command()
+@run_option
+@json_option
+@with_machine
+def verify(machine: Machine, run: int | None, as_json: bool) -> None:
+    """Add up what verification found, chunk by chunk, and judge it anew. Exit code 1 unless a certificate stands or could be issued."""
+    number = run or max(1, int(machine.ask("status", run=1)["certified_run"]))
+    answer = machine.ask("judge", run=number)
+    made = machine.certificate(number)
+    if as_json:
+        click.echo(json.dumps({"run": number, **answer}))
+    elif made is not None:
+        _print_certificate(made)
+    raise SystemExit(0 if answer["outcome"] == "done" and not answer.get("needs_sign_off") else 1)
+
+
+@cli.command()
+@run_option
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Also save certificate.html and .json there.")
+@json_option
+@with_machine
+def report(machine: Machine, run: int | None, output: Path | None, as_json: bool) -> None:
+    """Show the certificates. Exit code 1 if one that was asked for is not issued."""
+    made = {number: machine.certificate(number) for number in ((run,) if run else RUNS)}
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for number in (number for number, one in made.items() if one is not None):
+            for kind in ("json", "html"):
+                content = machine.get(f"{machine.folder(number)}/certificate.{kind}")
+                (output / f"certificate-run-{number}.{kind}").write_bytes(content or b"")
+    if as_json:
+        click.echo(json.dumps({str(number): one.model_dump(mode="json") for number, one in made.items() if one is not None}))
+    else:
+        for number, one in made.items():
+            if one is None:
+                console.print(f"run {number}: no certificate yet")
+            else:
+                _print_certificate(one)
+    raise SystemExit(0 if all(one is not None and one.issued for one in made.values()) else 1)
+
+
+def _print_certificate(made: Certificate) -> None:
+    said = "[green]certificate issued" if made.issued else f"[red]not issued: {'; '.join(made.refused_because)}"
+    names = (
+        "table",
+        "rows",
+        "verified",
+        "not sent",
+        "quarantined",
+        "missing",
+        "mismatched",
+        "unknown",
+        "by live sync",
+        "API calls",
+        "rows/s",
+    )
+    table = Table(*names, title=f"Run {made.run}: {said}")
+    for one in made.tables:
+        figures: list[Any] = [one.rows, one.verified, sum(one.not_sent.values()), one.quarantined, one.missing, one.mismatched, one.unknown]
+        table.add_row(one.table, *(f"{value:,}" for value in [*figures, one.handed, one.calls]), f"{one.rate:,.0f}")
+    console.print(table)
+    for row in made.quarantine[:20]:
+        console.print(f"  quarantined {row.table}/{row.id} {row.field or ''}: {row.message}", style="yellow", highlight=False)
+    for found in made.mismatches[:20]:
+        console.print(f"  {found.kind} {found.table}/{found.id} {', '.join(found.fields)}", style="red", highlight=False)
+
+
+def _say(as_json: bool, answer: dict[str, Any], words: str) -> None:
+    if as_json:
+        click.echo(json.dumps(answer))
+    else:
+        print(words, file=sys.stdout)
