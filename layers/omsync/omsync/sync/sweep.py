@@ -170,8 +170,8 @@ class Sweep:
             return
         since, after, newest = datetime.fromisoformat(seen) - OVERLAP, "", datetime.fromisoformat(seen)
         while not self.time_is_up() and (page := self.salesforce.touched(sobject, since, after)):
-            lacking = [record for record in page if self._is_news(sobject, record, guarded)]
-            self.sync.send([_look_at(sobject, record.id, "UPDATE", record.record_type) for record in self._unknown(sobject, lacking)])
+            lacking = self._unknown(sobject, [record for record in page if self._is_news(sobject, record, guarded)])
+            self.sync.send([_look_at(sobject, record.id, "UPDATE", record.record_type) for record in lacking])
             self._count(feed, len(lacking))
             since, after = page[-1].modified, page[-1].id
             newest = max(newest, since)
