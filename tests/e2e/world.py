@@ -298,6 +298,24 @@ class World:
     def _sqs(self) -> Any:
         return self.stack.aws.client("sqs")
 
+    def send(self, queue: str, message: Row) -> None:
+        """Put a message into a queue, past the doors."""
+        self._sqs.send_message(QueueUrl=self.stack.outputs[f"{queue}QueueUrl"], MessageBody=json.dumps(message))
+
+    @contextmanager
+    def visibility(self, seconds: int) -> Iterator[None]:
+        """What a worker holds becomes visible again so soon; a parameter of the deployment."""
+        urls = [self.stack.outputs[f"{queue}QueueUrl"] for queue in QUEUES]
+        name = "VisibilityTimeout"
+        before = {url: self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name] for url in urls}
+        for url in urls:
+            self._sqs.set_queue_attributes(QueueUrl=url, Attributes={name: str(seconds)})
+        try:
+            yield
+        finally:
+            for url in urls:
+                self._sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before[url]})
+
     def buried(self) -> dict[str, int]:
         """Messages in the dead-letter queues of the sync."""
         return {name: depth for name in QUEUES if (depth := self.depth(f"{name}Dlq"))}
