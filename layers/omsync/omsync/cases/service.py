@@ -106,6 +106,13 @@ class Cases:
             found |= {str(row["Id"]): str(row["Integration_Record__c"]) for row in query(self.client, soql)}
         return found
 
+    def notice(self, kind: str, record: str, detail: str) -> None:
+        """Something only people can settle. Raises Retryable or Permanent of Salesforce."""
+        subject = f"Please look: {kind.replace('_', ' ')}"
+        [answer] = self._upsert([self._case(f"{kind}/{record}", subject=subject, text=detail, record=record, unit=None, account=None)])
+        if isinstance(answer, OmsyncError):
+            raise answer
+
     # ----------------------------------------------------------------------------------------------------------- plumbing
     def _case(self, key: str, *, subject: str, text: str, record: str | None, unit: str | None, account: str | None) -> dict[str, object]:
         case: dict[str, object] = {
@@ -151,6 +158,17 @@ def kind_of(subject: str) -> str:
     """What a Case of ours is about, by its subject: conflict, refused, merged, failure; "other" for what another part opened."""
     beginnings = {kind: text.partition("{")[0] for kind, text in _SUBJECTS.items()} | {"failure": "Sync failure: "}
     return next((kind for kind, beginning in beginnings.items() if subject.startswith(beginning)), "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """`cases.ports.CasePort`: what only people can settle, one Case a kind and record."""
+
+    cases: Cases
+
+    def open(self, kind: str, record: str, detail: str) -> None:
+        """Raises Retryable or Permanent of Salesforce."""
+        self.cases.notice(kind, record, detail)
 
 
 def hashed(key: str) -> str:

@@ -125,10 +125,10 @@ class Sender:
         results = []
         for occurrence in planned:
             if occurrence.due > now + SOON:
-                self._later(occurrence, occurrence.due, job.correlation_id)
+                self._later(occurrence, occurrence.due, transition.correlation_id)
                 results.append(Result("scheduled"))
             else:
-                results.append(self._due(state, flow, occurrence, job.correlation_id))
+                results.append(self._due(state, flow, occurrence, transition.correlation_id))
         failed = [result for result in results if result.fault is not None]
         return (failed or results)[0]
 

@@ -137,6 +137,76 @@ class Migration(Settings, Oms, Salesforce, Queues, State, Staging, Ledger):
     backlog_limit: int = Field(default=20_000, gt=0)
 
 
+class EmailConsumer(Settings, Salesforce, State, Staging):
+    """A consumer of the lifecycle, email or feedback queue."""
+
+    queue_url: str
+    dlq_url: str
+    failure_table: str
+
+
+class EmailPublisher(State):
+    """Who puts transitions on the lifecycle bus."""
+
+    lifecycle_bus: str
+
+
+class LifecycleConsumer(EmailConsumer, EmailPublisher):
+    """Accepted OMS events."""
+
+
+class OutboxReader(Settings, Oms, EmailPublisher):
+    """The five-minute reader of the OMS's outbox."""
+
+
+class Suppression(BaseSettings):
+    """Addresses nothing goes to, hashed with the ledger's key."""
+
+    suppression_table: str
+    ledger_secret_arn: str
+
+
+class EmailLinks(BaseSettings):
+    """Signed links: the secret {current, previous}."""
+
+    email_link_secret_arn: str
+    claim_table: str
+
+
+class EmailSender(EmailConsumer, Oms, Suppression, EmailLinks):
+    """The email queue."""
+
+    queue_arn: str
+    skip_table: str
+    schedule_group: str
+    schedule_role_arn: str
+    schedule_dlq_arn: str
+    configuration_set: str
+    template_prefix: str
+    email_sender: str
+    portal_url: str
+    api_url: str
+    postal_address: str
+    company_time_zone: str = "America/New_York"
+
+
+class EmailFeedback(EmailConsumer, Oms, Suppression):
+    """SES's events."""
+
+    claim_table: str
+
+
+class EmailPages(Settings, Oms, EmailLinks):
+    """What the links of an email open."""
+
+
+class EmailTemplates(Settings):
+    """The custom resource. SES takes template calls once a second."""
+
+    template_prefix: str
+    template_call_seconds: float = Field(default=1.0, ge=0, le=5)
+
+
 class Health(Settings, Oms, Salesforce, Queues, State):
     """GET /health."""
 
