@@ -95,12 +95,15 @@ class Extract:
         compiled = compile_mapping(mapping, facts.time_zone)
         sheet = _Sheet(self, ref, compiled, facts, state, self._rules(facts, ref.table))
         survivors = self.survivors(ref.migration, ref.run)
-        with self.source.read(mapping, ref) as (snapshot, rows):
-            state.snapshot = snapshot
-            for row in rows:
-                state.rows += 1
-                sheet.add(with_survivors(mapping, row, survivors) if survivors else row)
-        sheet.close()
+        try:
+            with self.source.read(mapping, ref) as (snapshot, rows):
+                state.snapshot = snapshot
+                for row in rows:
+                    state.rows += 1
+                    sheet.add(with_survivors(mapping, row, survivors) if survivors else row)
+            sheet.save()
+        finally:
+            sheet.close()
 
     def _rules(self, facts: OrgFacts, table: str) -> TableRules | None:
         key = facts.model_dump_json()
@@ -210,6 +213,13 @@ class _Sheet:
         return [row_id, record.object, version, base, files]
 
     def close(self) -> None:
+        """Forget what is not stored."""
+        for parts in self._csv.values():
+            parts.discard()
+        self._manifest.close()
+        self._ledger.close()
+
+    def save(self) -> None:
         """Store everything; the state says what there is."""
         state, folder = self._state, self._ref.folder
         for parts in self._csv.values():

@@ -53,10 +53,12 @@ class Lines:
 
     def save(self, files: Files, name: str) -> str:
         """Store it; the SHA-256 of the raw content."""
-        self._zip.close()
-        self._file.seek(0)
-        files.put(name, cast("IO[bytes]", self._file))
-        self.close()
+        try:
+            self._zip.close()
+            self._file.seek(0)
+            files.put(name, cast("IO[bytes]", self._file))
+        finally:
+            self.close()
         return self._digest.hexdigest()
 
     def close(self) -> None:
@@ -88,10 +90,14 @@ class CsvParts:
         """Store what is open as one more part."""
         if self._lines is None:
             return
-        name = f"{self._folder}/{self.object}.{len(self.parts)}.csv.gz"
-        rows, raw = self._lines.rows - 1, self._lines.raw
-        self.parts.append(Part(object=self.object, file=name, rows=rows, bytes=raw, sha256=self._lines.save(self._files, name)))
-        self._lines = None
+        name, lines, self._lines = f"{self._folder}/{self.object}.{len(self.parts)}.csv.gz", self._lines, None
+        sha256 = lines.save(self._files, name)
+        self.parts.append(Part(object=self.object, file=name, rows=lines.rows - 1, bytes=lines.raw, sha256=sha256))
+
+    def discard(self) -> None:
+        """Forget what is not stored."""
+        if self._lines is not None:
+            self._lines.close()
 
 
 def encode(values: Sequence[str]) -> bytes:

@@ -1,0 +1,120 @@
+"""When a certificate is issued, when not, and what its page tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from omsync.migration.certificate import page
+from omsync.migration.control import Control
+from omsync.migration.model import ChunkRef, ChunkState
+from omsync.migration.plan import read_refs
+from omsync.salesforce.client import Usage
+from tests.unit.mapping.samples import sample
+from tests.unit.migration.test_chunks import row_id
+from tests.unit.migration.world import World
+
+
+@dataclass
+class Cursor:
+    """The certified run."""
+
+    position: str | None = None
+
+    def read(self, feed: str) -> str | None:
+        return self.position
+
+    def move(self, feed: str, position: str, *, seen: str | None) -> bool:
+        self.position = position
+        return True
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.oms.put("products", *(sample("products", id=row_id(n), sku=f"S{n}") for n in range(1, 8)))
+    return world
+
+
+def control(world: World, usage: Usage = Usage(0, 100)) -> Control:  # noqa: B008  (frozen)
+    return Control(world.files, world.states, world.judge, Cursor(), world.live, lambda: usage, now=world.now)
+
+
+def finished(world: World) -> list[ChunkRef]:
+    refs = read_refs(world.files, world.plan.run("m", 1, rows=3))
+    for ref in refs:
+        assert world.whole(ref).outcome == "done"
+    return refs
+
+
+def change(world: World, ref: ChunkRef, **values: object) -> None:
+    world.chunks.write(ref, ChunkState.model_validate({**world.chunks.read(ref).model_dump(), **values}))
+
+
+def test_a_run_whose_every_row_is_verified_gets_its_certificate(world: World) -> None:
+    finished(world)
+    steering = control(world)
+    made = steering.certify("m", 1)
+    assert made.issued
+    assert steering.certified() == 1
+    assert sum(one.verified for one in made.tables) == 7
+    assert steering.certify("m", 1) == made, "doing it again changes nothing"
+
+
+@pytest.mark.parametrize("kind", ["missing", "mismatched", "unknown"])
+def test_one_row_that_is_not_verified_is_enough_to_refuse(world: World, kind: str) -> None:
+    ref = next(one for one in finished(world) if one.table == "products")
+    state = world.chunks.read(ref)
+    change(world, ref, verified=state.verified - 1, **{kind: 1})
+    made = control(world).certify("m", 1)
+    assert not made.issued
+    assert made.refused_because == [f"1 rows {kind}"]
+
+
+def test_a_chunk_that_was_not_verified_refuses(world: World) -> None:
+    change(world, finished(world)[0], phase="loaded")
+    assert "1 chunks not verified" in control(world).certify("m", 1).refused_because
+
+
+def test_rows_that_do_not_add_up_refuse(world: World) -> None:
+    ref = next(one for one in finished(world) if one.table == "products")
+    change(world, ref, verified=world.chunks.read(ref).verified - 1)
+    assert control(world).certify("m", 1).refused_because == ["products: rows do not add up"]
+
+
+def test_quarantined_rows_need_a_named_sign_off(world: World) -> None:
+    world.oms.put("products", sample("products", id=row_id(8), sku="S8", name="n" * 300))
+    finished(world)
+    steering = control(world)
+    assert not steering.certify("m", 1).issued
+    steering.approve("m", 1, "certificate", "Ada Lovelace")
+    made = steering.certify("m", 1)
+    assert made.issued
+    assert made.signed_by == "Ada Lovelace"
+    assert [(one.table, one.id) for one in made.quarantine] == [("products", row_id(8))]
+    assert "Ada Lovelace" in page(made)
+
+
+def test_the_page_needs_nothing_from_elsewhere(world: World) -> None:
+    finished(world)
+    shown = page(control(world).judged("m", 1))
+    assert not any(word in shown for word in ("http:", "https:", "src=", "<script", "<link", "url("))
+    assert "every value of every row" in shown
+
+
+def test_work_holds_still_while_paused_or_short_of_budget(world: World) -> None:
+    steering = control(world)
+    assert steering.held_up("m") is None
+    steering.pause("m", paused=True, by="Ada")
+    assert steering.held_up("m") == "paused by Ada"
+    steering.pause("m", paused=False, by="Ada")
+    assert "API budget" in str(control(world, Usage(90, 100)).held_up("m"))
+
+
+def test_an_approval_hands_out_the_token_that_waits_once(world: World) -> None:
+    steering = control(world)
+    steering.ask("m", 1, "start", "secret-token")
+    assert steering.approve("m", 1, "start", "Ada") == "secret-token"
+    assert steering.approve("m", 1, "start", "Ada") is None
+    assert steering.approved("m", 1, "start") == "Ada"

@@ -1,0 +1,265 @@
+"""A chunk's way from the OMS to its verification, with whatever may happen on it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from omsync.migration.files import read_lines
+from omsync.migration.model import ChunkRef
+from omsync.migration.plan import chunks_of, read_refs
+from omsync.platform.errors import Retryable
+from omsync.salesforce.errors import DuplicateRecord
+from omsync.sync.records import Item, RecordKey
+from tests.unit.mapping.samples import sample
+from tests.unit.migration.world import World, refused
+
+REF = ChunkRef(migration="m", run=3, table="patient_allergies", number=0)
+PATIENT = str(uuid.UUID(int=7, version=4))
+
+
+def row_id(number: int) -> str:
+    return str(uuid.UUID(int=number << 96 | number, version=4))
+
+
+def allergies(count: int, **values: Any) -> list[dict[str, Any]]:
+    return [sample("patient_allergies", id=row_id(n + 1), patient_id=PATIENT, substance=f"nut {n}", **values) for n in range(count)]
+
+
+def consents(count: int) -> list[dict[str, Any]]:
+    return [sample("patient_consents", id=row_id(n + 1), patient_id=PATIENT) for n in range(count)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_every_row_arrives_and_is_verified(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(5))
+    assert world.whole(REF).outcome == "done"
+    state = world.chunks.read(REF)
+    assert (state.rows, state.verified, state.missing, state.mismatched, state.handed) == (5, 5, 0, 0, 0)
+    assert world.live.asked == []
+
+
+def test_a_row_that_cannot_be_carried_is_quarantined_and_its_neighbours_load(world: World) -> None:
+    rows = allergies(3)
+    rows[1]["substance"] = "x" * 300  # the field holds 255
+    world.oms.put("patient_allergies", *rows)
+    world.whole(REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.quarantined, state.mismatched) == (2, 1, 0)
+
+
+def test_a_row_that_salesforce_refuses_is_quarantined(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.org.refuse = refused("Substance__c", "nut 1")
+    world.whole(REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.quarantined, state.rows) == (2, 1, 3)
+    assert "nut 1" not in "".join(world.states.documents.values()), "the state table holds no value"
+
+
+def test_what_is_there_already_is_left_to_the_live_writers(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    world.org.insert("Allergy__c", {"OMS_Id__c": row_id(1), "Substance__c": "newer"})
+    world.extract.run(REF)
+    world.until_done(world.load.run, REF)
+    assert world.live.asked == [("patient_allergies", row_id(1))]
+    assert world.org.records["Allergy__c"][row_id(1)]["Substance__c"] == "newer", "a load never overwrites"
+    part = world.chunks.read(REF).parts[0]
+    assert (part.submitted, part.succeeded, part.there, part.failed) == (2, 1, 1, 0)
+
+
+def test_a_duplicate_found_while_loading_is_left_to_the_live_writers(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    world.org.refuse = lambda row: DuplicateRecord("raced") if row["OMS_Id__c"] == row_id(2) else None
+    world.extract.run(REF)
+    world.until_done(world.load.run, REF)
+    assert world.live.asked == [("patient_allergies", row_id(2))]
+
+
+def test_rows_that_lose_a_lock_are_sent_again(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    lost = {row_id(2)}
+
+    def once(row: Any) -> Retryable | None:
+        if row["OMS_Id__c"] in lost:
+            lost.clear()
+            return Retryable("locked", code="UNABLE_TO_LOCK_ROW")
+        return None
+
+    world.org.refuse = once
+    assert world.whole(REF).outcome == "done"
+    assert len(world.org.jobs) == 2
+    assert world.chunks.read(REF).verified == 3
+
+
+def test_an_aborted_job_is_followed_by_one_with_the_rest(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(6))
+    world.org.stop_after = 2
+    assert world.whole(REF).outcome == "done"
+    assert [len(job.rows) for job in world.org.jobs.values()] == [6, 4]
+    assert world.chunks.read(REF).verified == 6
+    assert world.live.asked == [], "its own rows are not somebody else's"
+
+
+def test_a_paused_migration_begins_no_job(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(1))
+    world.extract.run(REF)
+    world.held_up = "paused"
+    assert world.load.run(REF).outcome == "paused"
+    assert world.org.jobs == {}
+
+
+def test_shared_rows_have_their_ledger_items_with_the_inserts_own_save(world: World) -> None:
+    ref = ChunkRef(migration="m", run=2, table="patient_consents", number=0)
+    world.oms.put("patient_consents", *consents(3))
+    world.extract.run(ref)
+    quicker = RecordKey("patient_consents", row_id(2))
+    world.ledger.items[quicker] = Item(key=quicker, revision=4, salesforce_id="quicker")
+    world.until_done(world.load.run, ref)
+    item = world.ledger.items[RecordKey("patient_consents", row_id(1))]
+    assert (item.save, item.version, item.object, item.revision) == (1, 3, "Consent__c", 1)
+    assert item.salesforce_id == world.org.records["Consent__c"][row_id(1)]["Id"]
+    assert world.ledger.items[quicker].salesforce_id == "quicker", "a live writer that was quicker knows better"
+
+
+def test_without_a_unique_key_the_ledger_is_asked_before_an_insert(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", *(sample("communications", id=row_id(n), channel="email") for n in (1, 2)))
+    other = RecordKey("communications", row_id(2))
+    world.ledger.items[other] = Item(key=other, revision=1)
+    world.extract.run(ref)
+    world.until_done(world.load.run, ref)
+    assert set(world.org.records["EmailMessage"]) == {row_id(1)}
+    assert world.live.asked == [("communications", row_id(2))]
+    mine = world.ledger.items[RecordKey("communications", row_id(1))]
+    assert mine.lease is None
+    assert mine.salesforce_id
+
+
+def test_references_to_the_own_table_follow_in_the_second_pass(world: World) -> None:
+    ref = ChunkRef(migration="m", run=1, table="products", number=0)
+    first, second = (sample("products", id=row_id(n), sku=f"S{n}") for n in (1, 2))
+    second["replaced_by_product_id"] = first["id"]
+    world.oms.put("products", first, second)
+    assert world.whole(ref).outcome == "done"
+    assert world.org.records["Product2"][row_id(2)]["Replaced_By__r.OMS_Id__c"] == row_id(1)
+    assert world.chunks.read(ref).verified == 2
+    assert set(world.org.records["PricebookEntry"]) == {row_id(1), row_id(2)}
+
+
+def test_children_of_a_merged_patient_belong_to_the_survivor(world: World) -> None:
+    winner, loser = row_id(90), row_id(91)
+    world.oms.put("patients", sample("patients", id=winner), sample("patients", id=loser, status="merged", merged_into_patient_id=winner))
+    world.oms.put("patient_allergies", sample("patient_allergies", id=row_id(1), patient_id=loser, substance="nut"))
+    world.whole(REF)
+    assert world.org.records["Allergy__c"][row_id(1)]["Patient__r.OMS_Id__c"] == winner
+    assert world.chunks.read(REF).verified == 1
+
+
+def test_long_text_goes_by_rest_and_the_longest_as_a_file(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    texts = {1: "short", 2: "x" * 40_000, 3: "y" * 140_000}
+    rows = [
+        sample("clinical_notes", id=row_id(n), status="signed", body=text, patient_id=PATIENT, is_sensitive=False)
+        for n, text in texts.items()
+    ]
+    world.oms.put("clinical_notes", *rows)
+    assert world.whole(ref).outcome == "done"
+    state = world.chunks.read(ref)
+    assert {part.kind: part.rows for part in state.parts} == {"bulk": 1, "rest": 2}
+    assert state.verified == 3
+    assert len(world.org.files) == 1
+
+
+def test_a_value_changed_in_salesforce_is_named_by_table_key_and_field(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    world.org.records["Allergy__c"][row_id(2)]["Substance__c"] = "something else"
+    world.until_done(world.verify.run, REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.mismatched) == (2, 1)
+    (mismatch,) = read_lines(world.files, f"{REF.folder}/mismatches.jsonl.gz")
+    assert (mismatch["table"], mismatch["id"], mismatch["fields"]) == ("patient_allergies", row_id(2), ["Substance__c"])
+
+
+def test_a_row_that_changed_meanwhile_on_both_sides_is_verified_as_it_is_now(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    newer = allergies(1)[0] | {"substance": "almond", "version": 4}
+    world.oms.put("patient_allergies", newer)
+    world.org.records["Allergy__c"][row_id(1)] |= {"Substance__c": "almond", "OMS_Version__c": "4"}
+    world.until_done(world.verify.run, REF)
+    assert world.chunks.read(REF).verified == 2
+
+
+def test_a_lost_row_is_missing(world: World) -> None:
+    world.oms.put("patients", sample("patients", id=PATIENT))
+    world.oms.put("patient_allergies", *allergies(2))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    world.org.insert("Account", {"OMS_Id__c": PATIENT})
+    del world.org.records["Allergy__c"][row_id(1)]
+    world.until_done(world.verify.run, REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.missing) == (1, 1)
+
+
+def test_a_child_of_what_is_not_in_salesforce_shares_its_parents_reason(world: World) -> None:
+    world.oms.put("patients", sample("patients", id=PATIENT))  # in quarantine: not in Salesforce
+    world.oms.put("patient_allergies", *allergies(1))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    del world.org.records["Allergy__c"][row_id(1)]
+    world.until_done(world.verify.run, REF)
+    state = world.chunks.read(REF)
+    assert (state.missing, state.quarantined) == (0, 1)
+
+
+def test_chunks_cover_every_key_once() -> None:
+    refs = list(chunks_of("m", 1, "products", ["b", "d"]))
+    assert [(ref.after, ref.upto) for ref in refs] == [(None, "b"), ("b", "d"), ("d", None)]
+
+
+def test_a_plan_is_made_once_and_lists_its_chunks_in_files(world: World) -> None:
+    world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(1, 26)))
+    plan = world.plan.run("m", 1, rows=10)
+    refs = [ref for ref in read_refs(world.files, plan) if ref.table == "products"]
+    assert len(refs) == 3
+    world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(26, 90)))
+    assert world.plan.run("m", 1, rows=5) == plan, "a resumed run goes on with the chunks that it had"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("table", ["patient_allergies", "patient_consents", "products", "communications"])
+def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> None:
+    """The kill matrix: at each of a chunk's effects the process dies, before it or just after; then it is started anew."""
+
+    def born() -> World:
+        world = World()
+        world.org.stop_after = 2
+        more = {"channel": "email"} if table == "communications" else {"patient_id": PATIENT} if table.startswith("patient_") else {}
+        world.oms.put(table, *(sample(table, id=row_id(n), **more) for n in range(1, 5)))
+        return world
+
+    ref = ChunkRef(migration="m", run=1, table=table, number=0)
+    whole = born()
+    whole.whole(ref)
+    for place in range(1, whole.effects + 1):
+        world = born()
+        world.die_at, world.dies_after = place, after
+        assert world.whole(ref).outcome == "done", f"killed at effect {place}"
+        state = world.chunks.read(ref)
+        assert (state.verified, state.quarantined, state.missing + state.mismatched) == (4, 0, 0), f"killed at effect {place}"
+        assert world.org.records == whole.org.records, f"killed at effect {place}"
+        if world.ledger.items:
+            assert {key: item.salesforce_id for key, item in world.ledger.items.items()} == {
+                key: item.salesforce_id for key, item in whole.ledger.items.items()
+            }, f"killed at effect {place}"

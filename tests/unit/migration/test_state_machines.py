@@ -1,0 +1,81 @@
+"""The definitions: every state is reachable and goes somewhere, every task retries with jitter and ends in an outcome, no payload carries a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / "statemachines"
+NAMES = sorted(path.name for path in FOLDER.glob("migration*.asl.json"))
+type Machine = dict[str, Any]
+
+
+def machines(definition: Machine) -> Iterator[Machine]:
+    """A definition and those inside its Maps."""
+    yield definition
+    for state in definition["States"].values():
+        if "ItemProcessor" in state:
+            yield from machines(state["ItemProcessor"])
+
+
+def load(name: str) -> Machine:
+    definition: Machine = json.loads((FOLDER / name).read_text())
+    return definition
+
+
+def following(state: dict[str, Any]) -> set[str]:
+    told = [state.get("Next"), state.get("Default")]
+    told += [one["Next"] for one in (*state.get("Choices", []), *state.get("Catch", []))]
+    return {name for name in told if name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_states_are_reachable_and_lead_to_states_that_exist(name: str) -> None:
+    for machine in machines(load(name)):
+        states = machine["States"]
+        seen, todo = set[str](), [machine["StartAt"]]
+        while todo:
+            current = todo.pop()
+            if current not in seen:
+                seen.add(current)
+                todo += following(states[current])
+        assert seen == set(states)
+        for state in states.values():
+            assert following(state) or state.get("End") or state["Type"] in ("Succeed", "Fail")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_are_retried_with_jitter_and_their_crash_is_caught(name: str) -> None:
+    for machine in machines(load(name)):
+        for label, state in machine["States"].items():
+            if state["Type"] == "Task" and state["Resource"].startswith("${"):
+                assert state["Retry"][0]["JitterStrategy"] == "FULL", label
+                assert state["Catch"][0]["ErrorEquals"] == ["States.ALL"], label
+                assert state["TimeoutSeconds"] <= 900, label
+
+
+def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
+    maps = [
+        state
+        for machine in machines(load("migration_run.asl.json"))
+        for state in machine["States"].values()
+        if state.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("Mode") == "DISTRIBUTED"
+    ]
+    assert len(maps) == 4
+    for state in maps:
+        assert state["ItemSelector"] == {"ref.$": "$$.Map.Item.Value"}
+        assert state["ResultPath"] is None
+        assert state["ToleratedFailurePercentage"] == 100
+        assert 1 <= state["MaxConcurrency"] <= 10
+        ends = [one for one in state["ItemProcessor"]["States"].values() if one.get("End")]
+        assert all(one["Result"] == {} for one in ends), "a child leaves nothing in the parent's history"
+
+
+def test_approvals_wait_for_a_token_and_end() -> None:
+    asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
+    assert len(asks) == 2
+    assert all(state["TimeoutSeconds"] <= 7 * 86_400 and state["Catch"] for state in asks)
