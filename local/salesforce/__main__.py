@@ -5,6 +5,7 @@ Prints one JSON line when it is ready. SIGTERM ends it cleanly. Without a certif
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -88,6 +89,8 @@ def main(home: Path, metadata: tuple[Path, ...], host: str, port: int, name: str
     write_session(server.state.authority, home, base)
     assert server.state.publisher is not None
     server.state.publisher.start()
+    gc.freeze()  # the org's schema stays; a bulk chunk makes tens of thousands of objects, and by default each 2,000 are searched for cycles
+    gc.set_threshold(100_000, 20, 100)
     for ending in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has stopped: then put everything down
         signal.signal(ending, lambda *_: sys.exit(0))
     try:

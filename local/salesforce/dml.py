@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import batched
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from local.salesforce import dml_delete, merge
@@ -17,7 +18,7 @@ from local.salesforce.context import Context
 from local.salesforce.dml_behaviour import Behaviour
 from local.salesforce.dml_person import redirect_person_contacts
 from local.salesforce.dml_plan import ID_IN_INSERT, Plan, Shape, Shapes
-from local.salesforce.dml_save import Batch, Item, alive, key_of
+from local.salesforce.dml_save import Batch, Item, alive, keys_of
 from local.salesforce.dml_standard import BEHAVIOURS
 from local.salesforce.dml_types import DELETED, ROLLED_BACK, Error, Json, Record, Result, Row, Stored, malformed_id
 from local.salesforce.ids import MalformedId, normalise
@@ -262,15 +263,14 @@ class Engine:
         found: dict[Stored, list[Row]] = {}
         columns = self._columns_needed(plan, records, results)
         rows = self.store.rows_where(tx.connection, plan.object.name, key.name, list(values.values()), live=True, columns=columns)
-        for row in rows.values():
-            found.setdefault(key_of(key, row[key.name]), []).append(row)
-        folded = {index: key_of(key, value) for index, value in values.items()}
-        counts = Counter(folded.values())
+        for fold, row in zip(keys_of(key, map(itemgetter(key.name), rows.values())), rows.values(), strict=True):
+            found.setdefault(fold, []).append(row)
+        folded = keys_of(key, values.values())
+        counts = Counter(folded)
         new, known = plan.shapes(context, insert=True), plan.shapes(context, insert=False)
         creates: list[Item] = []
         updates: list[Item] = []
-        for index, value in values.items():
-            fold = folded[index]
+        for fold, (index, value) in zip(folded, values.items(), strict=True):
             matches = found.get(fold)
             if counts[fold] > 1:
                 error = Error("DUPLICATE_VALUE", f"Duplicate external id specified: {value}", (key.name,))

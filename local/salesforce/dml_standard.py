@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from local.salesforce.context import Context
@@ -217,10 +216,16 @@ class Products(Behaviour):
     reads = frozenset({"Name", "ProductCode"})
 
     def after(self, batch: Batch, items: Sequence[Item]) -> None:
-        renamed = [item.row for item in items if changed(item, "Name") or changed(item, "ProductCode")]
+        renamed = {item.id: item.row for item in items if changed(item, "Name") or changed(item, "ProductCode")}
+        if not renamed:
+            return
+        priced = batch.tx.connection.execute(
+            'SELECT DISTINCT "Product2Id" FROM "PricebookEntry" WHERE "Product2Id" IN (SELECT value FROM json_each(?))',
+            (json.dumps(list(renamed)),),
+        ).fetchall()
         batch.tx.connection.executemany(
             'UPDATE "PricebookEntry" SET "Name" = ?, "ProductCode" = ? WHERE "Product2Id" = ?',
-            map(itemgetter("Name", "ProductCode", "Id"), renamed),
+            [(renamed[product]["Name"], renamed[product]["ProductCode"], product) for (product,) in priced],
         )
 
 

@@ -282,12 +282,14 @@ def _text(f: FieldType, surface: Surface) -> Converter:
             if isinstance(value, (dict, list)):
                 not_of_type(f, value, surface)
             value = str(value).lower() if isinstance(value, bool) else str(value)
-        text = clean(value.strip())
+        text = value.strip()
         if not text:
             return None
+        if not (plain := text.isascii()):
+            text = clean(text)
         if from_page:  # a browser's form sends CR LF
             text = text.replace("\r\n", "\n").replace("\n", "\r\n")
-        if len(text) > safe and utf16_length(text) > limit:
+        if len(text) > (limit if plain else safe) and utf16_length(text) > limit:
             raise Refused(too_long(f, text))
         if is_email and not _EMAIL.match(text):
             raise Refused(Error("INVALID_EMAIL_ADDRESS", f"{f.label}: invalid email address: {text}", (f.name,)))

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from local.salesforce.dml_types import Stored
@@ -76,9 +77,7 @@ class Upload:
         raw = self._raw()
         names = next(raw, [])
         width = len(names)
-        for number, row in enumerate(row for row in raw if row):
-            if number < skip:
-                continue
+        for row in islice(filter(None, raw), skip, None):
             if len(row) != width and checked:
                 if len(row) > width:
                     raise BadCsv("InvalidBatch : Number of fields in record exceeds number of fields in header")

@@ -237,7 +237,9 @@ def unprocessed(job: Job, files: Files) -> Iterator[bytes]:
 def to_records(header: Sequence[str], rows: Sequence[Row]) -> Iterator[Record]:
     """CSV rows as records: an empty value leaves its field alone, #N/A clears it."""
     for row in rows:
-        record: dict[str, Json] = {name: value for name, value in zip(header, row, strict=True) if value}
+        record: dict[str, Json] = dict(zip(header, row, strict=True))
+        if "" in row:
+            record = {name: value for name, value in record.items() if value}
         if NULL in row:
             for name, value in record.items():
                 if value == NULL:
