@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
+from omsync.emails.feedback import SesEvent
+from omsync.emails.flows import load_flows
+from omsync.emails.occurrences import EmailJob
+from omsync.emails.transitions import transition_of
 from omsync.mapping.rows import row_model
 from omsync.migration.steps import StepEvent
 from omsync.oms import events
 from omsync.platform.requests import body_of, headers_of
 from omsync.salesforce import hints
-from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.messages import LifecycleMessage, MirrorMessage, SyncMessage
 from omsync.sync.work import SuspectMessage
 from tests.unit.test_template import TEMPLATES, CloudFormation
 
@@ -79,6 +83,17 @@ def test_queue_messages_are_valid(name: str, model: type[MirrorMessage | SyncMes
     for record in sample(name)["Records"]:
         assert model.model_validate_json(record["body"]).correlation_id
         assert {"messageId", "attributes"} <= set(record)
+
+
+def test_the_emails_samples_are_valid() -> None:
+    def said(name: str) -> str:
+        return str(sample(name)["Records"][0]["body"])
+
+    assert EmailJob.model_validate_json(said("email_sender.json")).flow in {flow.flow for flow in load_flows()}
+    assert SesEvent.model_validate_json(said("email_feedback.json")).detail.bounce
+    transition = transition_of(LifecycleMessage.model_validate_json(said("lifecycle.json")))
+    assert transition is not None
+    assert "registered" in transition.changed
 
 
 @pytest.mark.parametrize("name", ["migration_control.json", "migration_source.json", "migration_load.json", "migration_verify.json"])
