@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from omsync.emails.compose import template
 from omsync.emails.flows import FlowFault, load_flows, parse_flows
 from omsync.emails.occurrences import EmailJob
 from omsync.emails.patterns import matches
 from omsync.emails.transitions import Transition
-
 from ops.emails.build import SOURCES, load_flows_source
 from tests.unit.test_template import ROOT, CloudFormation
 
