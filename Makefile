@@ -15,7 +15,7 @@ KEEP ?=
 # Extra arguments for pytest, e.g. `make test T="tests/unit -k queues"`.
 T ?=
 
-.PHONY: help demo test soak up down status check check-security bench clean setup requirements
+.PHONY: help demo test soak up down status check check-security bench diagrams clean setup requirements
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -64,6 +64,9 @@ check-security: $(STAMP)  ## checkov over the templates, in an environment of it
 
 bench: $(STAMP)  ## the benchmarks, one after the other
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=layers/omsync:. $(BIN)/python $$file; done
+
+diagrams:  ## render docs/diagrams/*.dot (needs Graphviz)
+	@tools/render-diagrams
 
 clean: ## stop the stack, then remove what was built and the local data
 	@if [[ -x $(BIN)/omsync ]]; then $(BIN)/omsync local down || true; fi
