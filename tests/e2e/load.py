@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import requests
 
-from tests.e2e.world import Refused, World
+from tests.e2e.world import Oms, Refused, World
 
 
 @dataclass
@@ -25,12 +25,17 @@ class Load:
     notes: dict[str, str] = field(default_factory=dict)  # OMS id -> the last care notes that Salesforce took
     conditions: list[str] = field(default_factory=list)
     refused: int = 0
+    oms: Oms = field(init=False)
     _over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.oms = replace(self.world.oms, patience=0)
 
     def prepare(self, number: int = 6) -> None:
         """Patients whom both sides know."""
         rows = [self.world.patient() for _ in range(number)]
         self.patients = {row["id"]: self.world.account(row, seconds=60) for row in rows}
+        self.oms.get("patients", next(iter(self.patients)))  # logged in, before anybody is away
         self.world.quiet()
 
     @contextmanager
@@ -59,10 +64,10 @@ class Load:
 
     def _in_oms(self, number: int, patient: str) -> None:
         if number % 3:
-            self.world.oms.patch("patients", patient, preferred_name=f"Name {number}")
+            self.oms.patch("patients", patient, preferred_name=f"Name {number}")
             self.names[patient] = f"Name {number}"
         else:
-            self.conditions.append(self.world.oms.create("patient_conditions", patient_id=patient, description=f"No {number}")["id"])
+            self.conditions.append(self.oms.create("patient_conditions", patient_id=patient, description=f"No {number}")["id"])
 
     def _in_salesforce(self, number: int, patient: str) -> None:
         self.world.org.edit("Account", self.patients[patient], Care_Notes__pc=f"Note {number}")

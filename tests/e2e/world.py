@@ -49,6 +49,7 @@ class Oms:
     url: str
     client: tuple[str, str]
     http: TimeoutSession = field(default_factory=TimeoutSession)
+    patience: float = 30  # seconds for which a read that fails is tried again
 
     @cached_property
     def _token(self) -> str:
@@ -58,10 +59,12 @@ class Oms:
     def call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> requests.Response:
         told = {"Authorization": f"Bearer {self._token}", **(headers or {})}
         reading = method == "GET" or path.endswith("/batch-get")  # people reload a page that failed
-        return until(
-            lambda: self.http.request(method, self.url + path, headers=told, **more),
-            lambda answer: not reading or answer.status_code != 503,
-        )
+        deadline = time.monotonic() + self.patience
+        while True:
+            answer = self.http.request(method, self.url + path, headers=told, **more)
+            if not reading or answer.status_code != 503 or time.monotonic() >= deadline:
+                return answer
+            time.sleep(0.1)
 
     def act(self, action: str, **request: object) -> dict[str, list[Row]]:
         """Perform a domain action; the rows it wrote, by table."""
