@@ -97,6 +97,8 @@ class Machine:
             raise Retryable(
                 f"the control function failed at {step}: {body.get('errorType', 'an error')}; see its log", code="migrate.control"
             )
+        if body.get("outcome") in ("wait", "failed") and step in ("status", "pause", "approve"):
+            raise Retryable(f"{step}: {body.get('reason')}", code="migrate.control")
         return dict(body)
 
     @cached_property

@@ -199,7 +199,7 @@ def status(steps: OrgSteps, migration: str, run: int) -> Answer:
         **Outcome().model_dump(),
         "certified_run": control.certified(),
         "paused": steering.paused,
-        "held_up": control.held_up(migration),
+        "held_up": _held_up(control, migration),
         "waits_for": sorted(steering.waits_for),
         "approved": steering.approved,
         "tables": [],
@@ -212,6 +212,14 @@ def status(steps: OrgSteps, migration: str, run: int) -> Answer:
         mine = [state for ref, state in zip(refs, states, strict=True) if ref.table == table.table]
         answer["tables"].append({"table": table.table, "wave": table.wave, "planned": table.rows, **_progress(mine)})
     return answer
+
+
+def _held_up(control: Control, migration: str) -> str | None:
+    """Why nothing begins; a system that is away is a reason, not an error."""
+    try:
+        return control.held_up(migration)
+    except Retryable as fault:
+        return str(fault)
 
 
 def _progress(states: list[ChunkState]) -> Answer:
