@@ -25,7 +25,7 @@ dl{display:grid;grid-template-columns:auto 1fr;gap:.2rem 1rem}dt{color:var(--sof
 
 
 def messages() -> list[dict[str, Any]]:
-    """All emails, newest first: id, at, from, to, subject, template, tags, configuration_set, text, html."""
+    """All emails, newest first: id, at, from, to, subject, template, tags, headers, configuration_set, text, html."""
     found = [record for records in list(ses._sent_emails._data.values()) for record in list(records)]
     return [_plain(record) for record in sorted(found, key=lambda record: -record["Timestamp"])]
 
@@ -53,6 +53,7 @@ def page(message_id: str) -> str:
         "Template": email["template"],
         "Configuration set": email["configuration_set"],
         **{f"Tag {name}": value for name, value in email["tags"].items()},
+        **email["headers"],
     }
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value)
     frame = f'<iframe sandbox title="HTML" src="{escape(message_id)}/html"></iframe>' if email["html"] else "<p>No HTML part.</p>"
@@ -84,6 +85,7 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
         "subject": record.get("Subject") or "",
         "template": record.get("Template") or "",
         "tags": record.get("Tags") or {},
+        "headers": record.get("Headers") or {},
         "configuration_set": record.get("ConfigurationSetName") or "",
         "text": record.get("BodyText") or "",
         "html": record.get("BodyHtml") or "",

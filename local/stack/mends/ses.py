@@ -93,6 +93,7 @@ def _after_acceptance(request: dict[str, Any], message_id: str, template: dict[s
         record["ConfigurationSetName"] = request.get("ConfigurationSetName", "")
         record["Tags"] = {tag["Name"]: tag["Value"] for tag in request.get("EmailTags") or []}
         record["Template"] = (template or {}).get("TemplateName", "")
+        record["Headers"] = {header["Name"]: header["Value"] for header in (template or {}).get("Headers") or []}
         record["ReplyTo"] = request.get("ReplyToAddresses") or []
     spawn_background(_publish_outcomes, request, message_id, thread_name="ses-events")
 
