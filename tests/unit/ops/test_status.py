@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
+from omsync.cases import service
 from ops import status as module
 from ops.connections import Connections
 from ops.status import Status, cli, look
@@ -84,6 +85,21 @@ def test_the_exit_code_is_the_answer(account: Account, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0, "0s"), (59, "59s"), (90, "1m30s"), (3_660, "1h1m"), (90_000, "1d1h")])
 def test_spans_are_short(seconds: int | None, text: str) -> None:
     assert module._span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind"),
+    [
+        (service._SUBJECTS["conflict"].format(unit="phone_e164"), "conflict"),
+        (service._SUBJECTS["refused"].format(unit="email"), "refused"),
+        (service._SUBJECTS["merged"], "merged"),
+        ("Sync failure: SyncMessage/patients/X/-", "failure"),
+        ("Please look: email unknown", "email_unknown"),
+        ("Printer is on fire", "other"),
+    ],
+)
+def test_cases_are_counted_by_what_they_are_about(subject: str, kind: str) -> None:
+    assert service.kind_of(subject) == kind
 
 
 def test_everything_told_is_json() -> None:

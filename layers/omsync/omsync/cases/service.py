@@ -27,6 +27,7 @@ _KEYS_PER_QUERY = 200
 #: or Cases lose the owner they were given to the org's assignment rules
 _HEADERS = {"Sforce-Auto-Assign": "FALSE"}
 
+_NOTICE = "Please look: "
 _SUBJECTS = {
     "conflict": "Both systems changed {unit}: decide",
     "refused": "The OMS refuses {unit}",
@@ -108,7 +109,7 @@ class Cases:
 
     def notice(self, kind: str, record: str, detail: str) -> None:
         """Something only people can settle. Raises Retryable or Permanent of Salesforce."""
-        subject = f"Please look: {kind.replace('_', ' ')}"
+        subject = f"{_NOTICE}{kind.replace('_', ' ')}"
         [answer] = self._upsert([self._case(f"{kind}/{record}", subject=subject, text=detail, record=record, unit=None, account=None)])
         if isinstance(answer, OmsyncError):
             raise answer
@@ -155,7 +156,9 @@ class Cases:
 
 
 def kind_of(subject: str) -> str:
-    """What a Case of ours is about, by its subject: conflict, refused, merged, failure; "other" for what another part opened."""
+    """What a Case of ours is about, by its subject: conflict, refused, merged, failure, or the kind of a notice."""
+    if subject.startswith(_NOTICE):
+        return subject.removeprefix(_NOTICE).replace(" ", "_")
     beginnings = {kind: text.partition("{")[0] for kind, text in _SUBJECTS.items()} | {"failure": "Sync failure: "}
     return next((kind for kind, beginning in beginnings.items() if subject.startswith(beginning)), "other")
 
