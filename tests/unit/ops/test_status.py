@@ -34,12 +34,12 @@ def test_messages_that_wait_for_work_do_not(account: Account) -> None:
     assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # ours is the first: a look at the depth is no receive
 
 
-@pytest.mark.parametrize(("minutes", "person"), [(5, []), (11, ["the breaker of salesforce has been open for 11m0s"])])
+@pytest.mark.parametrize(("minutes", "person"), [(5, []), (11, ["the breaker of salesforce has been open for 11m"])])
 def test_a_breaker_open_for_long_needs_a_person(account: Account, minutes: int, person: list[str]) -> None:
     since = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp()
     item = {"pk": {"S": "breaker/salesforce"}, "failures": {"N": "3"}, "open_since": {"N": str(since)}}
     account.dynamodb.put_item(TableName="State", Item=item)
-    assert look(account).needs_a_person == person
+    assert [line.rpartition("m")[0] + "m" for line in look(account).needs_a_person] == person  # without the seconds
 
 
 def test_lags_of_the_last_minutes_are_told_as_percentiles(account: Account) -> None:
