@@ -38,6 +38,14 @@ class Dialect:
         writer.writerows(rows)
         return buffer.getvalue().encode("utf-8", "surrogatepass")
 
+    def encode_text(self, rows: Sequence[Sequence[str]]) -> bytes:
+        """`encode` of rows that are all text, far cheaper where no value has a quote of its own."""
+        between = f'"{self.delimiter}"'
+        text = "".join([f'"{between.join(row)}"{self.line_ending}' for row in rows])
+        if text.count('"') != 2 * sum(map(len, rows)):
+            return self.encode(rows)
+        return text.encode("utf-8", "surrogatepass")
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:

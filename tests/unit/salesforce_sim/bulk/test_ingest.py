@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.salesforce.bulk import ingest
-from local.salesforce.bulk.csvfile import MAX_FIELD
+from local.salesforce.bulk.csvfile import MAX_FIELD, Dialect
 from local.salesforce.bulk.endpoints import MAX_UPLOAD
 from tests.unit.salesforce_sim.bulk.conftest import BulkOrg, error_of
 
@@ -119,6 +119,22 @@ def test_results_keep_no_order_but_the_same_one_each_time(org: BulkOrg) -> None:
     assert sorted(first) == [f"{n:04d}" for n in range(300)]
     assert first != sorted(first)
     assert first == [row["OMS_Id__c"] for row in org.results(path, "successfulResults")]
+
+
+@pytest.mark.parametrize("value", ["", "plain", 'a "quoted" word', '"', '""', "a,b;c", "two\nlines", "two\r\nlines", "é \U0001f600"])
+@pytest.mark.parametrize("delimiter", [",", "|", "\t"])
+def test_text_is_written_as_the_csv_module_writes_it(value: str, delimiter: str) -> None:
+    dialect = Dialect(delimiter, "\r\n", "CRLF")
+    rows = [["1", value, "end"], [value, value, value]]
+    assert dialect.encode_text(rows) == dialect.encode(rows)
+    assert dialect.encode_text([]) == b""
+
+
+def test_a_key_twice_in_one_chunk_is_refused_whatever_its_case(org: BulkOrg) -> None:
+    path, job = org.ingest("OMS_Id__c,Name\ntwice,A\nTWICE,B\n" + "".join(f"{n:04d},N\n" for n in range(70)))
+    assert (job["numberRecordsProcessed"], job["numberRecordsFailed"]) == (72, 2)
+    assert {row["OMS_Id__c"] for row in org.results(path, "failedResults")} == {"twice", "TWICE"}
+    assert sorted(row["OMS_Id__c"] for row in org.results(path, "successfulResults")) == [f"{n:04d}" for n in range(70)]
 
 
 # Files that are refused whole ---------------------------------------------------------------------------------------
