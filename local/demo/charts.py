@@ -121,6 +121,37 @@ def flow(out: int, back: int, out_median: float | None, back_median: float | Non
     return _svg(184, f"<defs>{heads}</defs>{boxes}{arrows}{words}", "The flow of the data: OMS, omsync, Salesforce")
 
 
+def climb(points: Sequence[tuple[float, int]]) -> str:
+    """Rows verified over the migration's seconds."""
+    if len(points) < 2:
+        return ""
+    last, top = max(at for at, _ in points) or 1, max(rows for _, rows in points) or 1
+    height, left, bottom, roof = 180, 64, 28, 14
+
+    def place(at: float, rows: float) -> tuple[float, float]:
+        return left + (_WIDE - left - 16) * at / last, height - bottom - (height - bottom - roof) * rows / top
+
+    parts = []
+    for share in (0.0, 0.5, 1.0):
+        y = place(0, top * share)[1]
+        parts.append(f'<line class="grid" x1="{left}" x2="{_WIDE - 16}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="note" text-anchor="end" x="{left - 6}" y="{y + 4:.1f}">{top * share:,.0f}</text>')
+        parts.append(
+            f'<text class="note" text-anchor="middle" x="{place(last * share, 0)[0]:.1f}" y="{height - 8}">{last * share:.0f} s</text>'
+        )
+    steps = " ".join(f"{x:.1f},{y:.1f}" for x, y in _stairs([place(at, rows) for at, rows in points]))
+    parts.append(f'<polyline class="climb" points="{steps}"/>')
+    return _svg(height, "".join(parts), "Rows verified over the seconds of the migration")
+
+
+def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A line that holds its height until the next point."""
+    found = [points[0]]
+    for x, y in points[1:]:
+        found += [(x, found[-1][1]), (x, y)]
+    return found
+
+
 def _box(x: int, kind: str, name: str, below: str) -> str:
     return (
         f'<g transform="translate({x} 20)"><rect class="box {kind}" width="150" height="92" rx="12"/>'

@@ -42,12 +42,20 @@ class Children:
             raise StackFault(f"omsync {' '.join(arguments)} ended with code {code}:\n{''.join(lines[-15:])}")
         return "".join(lines)
 
+    def visibly(self, *arguments: str) -> None:
+        """Run a command that draws on our terminal itself."""
+        with self.start(*arguments, visible=True) as process:
+            code = process.wait()
+        if code:
+            raise StackFault(f"omsync {' '.join(arguments)} ended with code {code}")
+
     @contextlib.contextmanager
-    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def start(self, *arguments: str, visible: bool = False) -> Iterator[subprocess.Popen[str]]:
         """A command that runs while the block does; afterwards it has ended."""
+        out = None if visible else subprocess.PIPE
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.main", *arguments],
-            cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=None if visible else subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
         self._running.append(process)

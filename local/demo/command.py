@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from local.demo import comparison, outage, page, requirements
+from local.demo import comparison, emails, history, outage, page, requirements
 from local.demo.children import Children
 from local.demo.journal import Journal, PromiseBroken
 from local.demo.show import Show, summary
@@ -23,7 +23,7 @@ from local.demo.stage import Stage
 from local.demo.story import STORY
 from local.demo.systems import Refused, Systems
 from local.demo.traffic import Traffic
-from local.stack.home import ROOT, Home
+from local.stack.home import ROOT, Home, StackFault
 
 OUT = ROOT / ".local" / "demo"
 
@@ -78,11 +78,18 @@ class Demo:
         self._up()
         self.stage = stage = Stage(Systems.at(self.home), self.journal, self.show, quick=self.quick)
         self.traffic = Traffic(stage.systems, self.journal)
-        traffic = self.traffic
-        for step in STORY:
+        traffic, first, *rest = self.traffic, *STORY
+        self.perform(stage, "seed", "The OMS has a history", lambda stage: history.seeds(stage, self.children, self.data))
+        self.perform(stage, first.name, first.title, first.perform)
+        traffic.start()  # after the first step, which has met the cold functions
+        self.perform(
+            stage, "migration", "Four runs migrate it, with live traffic on", lambda stage: history.migrates(stage, self.children, self.out)
+        )
+        for step in rest:
             self.perform(stage, step.name, step.title, step.perform)
-            traffic.start()  # from the first step on: it has met the cold functions
+        self.perform(stage, "occasions", "22 patients have reasons for 22 emails", emails.occasions)
         self.perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
+        self.perform(stage, "emails", "Every email goes out once", lambda stage: emails.arrive(stage, self.children))
         self.perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
         self.perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
         self._report()
@@ -111,6 +118,8 @@ class Demo:
             stage.broken(str(broken))
         except Refused as refused:
             stage.broken(f"refused: {refused}")
+        except StackFault as fault:
+            stage.broken(str(fault))
         self.journal.end(record)
         self.show.rest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from local.demo.journal import PromiseBroken, TableCompared
 from local.demo.stage import Stage
@@ -49,9 +49,14 @@ def on_its_way(stage: Stage) -> int:
 
 
 def compare_all(stage: Stage) -> list[Comparison]:
-    """All tables, object by object; staff are matched with users, addresses travel with their patients."""
-    users = {str(user["Id"]): str(user["OMS_Id__c"]) for user in stage.org.query("SELECT Id, OMS_Id__c FROM User WHERE OMS_Id__c != null")}
-    staff = frozenset(users.values())
+    """All tables, object by object, parents first; staff are matched with users, addresses travel with their patients."""
+    users = stage.org.query("SELECT Id, OMS_Id__c FROM User WHERE OMS_Id__c != null")
+    staff = frozenset(str(user["OMS_Id__c"]) for user in users)
+    known = _named(users)
+
+    def oms_id(_: str, salesforce_id: str) -> str | None:
+        return known.get(salesforce_id)
+
     found: list[Comparison] = []
     for mapping in load_mappings():
         if mapping.mode not in ("mirrored", "shared"):
@@ -61,9 +66,14 @@ def compare_all(stage: Stage) -> list[Comparison]:
         compiled = compile_mapping(mapping)
         for target in mapping.targets:
             records = _records(stage.org, mapping, target)
-            known: Mapping[str, str] = users
-            found.append(compare(compiled, target.object, rows, records, staff=staff, ids=lambda _, one, known=known: known.get(one)))  # type: ignore[misc]
+            known |= _named(records)
+            found.append(compare(compiled, target.object, rows, records, staff=staff, ids=oms_id))
     return found
+
+
+def _named(records: Iterable[Row]) -> dict[str, str]:
+    """Salesforce id -> OMS id."""
+    return {str(record["Id"]): str(record["OMS_Id__c"]) for record in records if record["OMS_Id__c"]}
 
 
 def _records(org: Org, mapping: TableMapping, target: Target) -> list[Row]:

@@ -54,6 +54,28 @@ class TableCompared:
     different: int
 
 
+@dataclass(frozen=True, slots=True)
+class MigratedTable:
+    """One table's line in its run's certificate."""
+
+    table: str
+    run: int
+    rows: int
+    verified: int
+    not_sent: int
+    quarantined: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One email of the mailbox."""
+
+    flow: str
+    subject: str
+    html: str
+
+
 @dataclass
 class Journal:
     """The demo's memory. Traffic writes into it from its own thread."""
@@ -62,6 +84,10 @@ class Journal:
     steps: list[StepRecord] = field(default_factory=list)
     lags: list[Lag] = field(default_factory=list)
     compared: list[TableCompared] = field(default_factory=list)
+    migrated: list[MigratedTable] = field(default_factory=list)
+    #: (seconds since the migration was planned, rows verified by then)
+    verified: list[tuple[float, int]] = field(default_factory=list)
+    mails: list[Mail] = field(default_factory=list)
     #: sections of summary.json, as steps fill them
     summary: dict[str, dict[str, object]] = field(default_factory=dict)
     #: when Salesforce was down, since the start

@@ -31,11 +31,44 @@ def render(journal: Journal) -> str:
         flow=Markup(charts.flow(len(out), len(back), _median(out), _median(back))),
         lags=Markup(charts.distribution([("OMS to Salesforce", "out", out), ("Salesforce to OMS", "back", back)])),
         outage=_outage(journal),
-        migration=None,
-        emails=None,
+        migration=_migration(journal),
+        emails=_emails(journal),
         compared=journal.compared,
         timeline=Markup(charts.timeline(journal.steps, total)),
     )
+
+
+def _migration(journal: Journal) -> dict[str, object] | None:
+    told = journal.summary.get("migration")
+    if told is None:
+        return None
+    text = (
+        f"{told['source_rows']:,} rows of {told['tables']} tables in {told['runs']} runs, each with its certificate, while the company worked on. "
+        f"{told['verified_rows']:,} were verified, every value of them; {told['not_sent_by_rule']:,} are not sent by rule, "
+        f"{told['quarantined']} are in quarantine. {told['missing']} missing, {told['mismatched']} mismatched, {told['unknown']} unknown."
+    )
+    rows = [
+        (one.table, float(one.verified), f"{one.verified:,} of {one.rows:,}")
+        for one in journal.migrated
+        if (one.rows and one.run < 4) or one.verified
+    ]
+    return {"text": text, "picture": Markup(charts.climb(journal.verified) + charts.bars(_by_table(rows)))}
+
+
+def _by_table(rows: Sequence[tuple[str, float, str]]) -> list[tuple[str, float, str]]:
+    """A table that two runs have looked at (run 4 takes the delta of all) is shown once, with its first."""
+    return list({name: (name, value, text) for name, value, text in reversed(rows)}.values())[::-1]
+
+
+def _emails(journal: Journal) -> dict[str, object] | None:
+    told = journal.summary.get("emails")
+    if told is None:
+        return None
+    text = (
+        f"{told['flows_sent']} flows, {told['sent']} emails in the mailbox, {told['duplicates']} sent twice; "
+        f"{told['skipped']} were held back, each with its reason on record. Reminders were due by the clock, which was advanced."
+    )
+    return {"text": text, "mails": journal.mails}
 
 
 def _outage(journal: Journal) -> dict[str, object] | None:

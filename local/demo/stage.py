@@ -29,6 +29,8 @@ class Story:
     prescription: str = ""
     order: str = ""
     shipment: str = ""
+    #: flow -> the patient who has a reason for its email
+    patients: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
