@@ -243,7 +243,7 @@ def render(status: Status) -> Group:
             parts.append(f"breaker          {system}: {state['state']}{since}")
     for kind, sweep in status.sweep.items():
         if isinstance(sweep, dict):
-            parts.append(f"sweep            {kind}: {_sweep_line(sweep, status.at)}")
+            parts.append(f"sweep            {kind}: {_sweep_line(kind, sweep, status.at)}")
     parts.append("open Cases       " + (", ".join(f"{kind} {number}" for kind, number in status.cases.items()) or "none"))
     parts += [f"[red]not read: {place}: {reason}[/]" for place, reason in status.not_read.items()]
     parts += [f"[bold red]needs a person: {line}[/]" for line in status.needs_a_person] or ["[green]nothing needs a person[/]"]
@@ -273,11 +273,11 @@ def _lag_table(status: Status) -> Table:
     return table
 
 
-def _sweep_line(sweep: dict[str, Any], now: datetime) -> str:
+def _sweep_line(kind: str, sweep: dict[str, Any], now: datetime) -> str:
     if not sweep["feeds"]:
         return "not yet"
     oldest = (now - datetime.fromisoformat(sweep["oldest"])).total_seconds()
-    late = f" [yellow](late: {sweep['oldest_feed']})[/]" if oldest > SWEEP_SECONDS else ""
+    late = f" [yellow](late: {sweep['oldest_feed']})[/]" if oldest > SWEEP_SECONDS and kind != "oms" else ""  # an idle OMS moves none
     last = (now - datetime.fromisoformat(sweep["last"])).total_seconds()
     return f"{sweep['feeds']} feeds, cursors moved {_span(last)} to {_span(oldest)} ago{late}"
 
