@@ -31,11 +31,13 @@ class Oracle:
     def _failures(self) -> Iterator[str]:
         """A birth that the OMS refuses for good ends in the DLQ, with a Case; nothing else may."""
         for ref, code in self.failed.items():
-            if code not in ("oms.refused", "sync.parent") or ref in self.world.rows:
+            if code != "sync.parent" and (code != "oms.refused" or ref in self.world.rows):
                 yield f"failed: {ref} {code}"
 
     def _rows(self) -> Iterator[str]:
         for key, row in self.world.rows.items():
+            if key in self.failed:
+                continue
             table = TABLES[key.table]
             live = [r for r in self.world.records.values() if r.oms_id == key.id and not r.deleted and r.object == table.object]
             if len(live) > 1:
@@ -96,11 +98,9 @@ class Oracle:
         for (identity, unit), numbers in self.world.by_unit.items():
             for table in TABLES.values():
                 key = RecordKey(table.name, identity)
-                if (
-                    key in self.world.rows
-                    and identity not in self.merged
-                    and not (table.owner == "salesforce" and self.world.rows[key].deleted)
-                ):
+                if key not in self.world.rows or key in self.failed or identity in self.merged:
+                    continue
+                if not (table.owner == "salesforce" and self.world.rows[key].deleted):
                     yield from self._story(key, unit, table, numbers)
 
     def _story(self, key: RecordKey, unit: str, table: Table, numbers: list[int]) -> Iterator[str]:

@@ -111,6 +111,8 @@ async def _winner(work: Work, loser: SalesforceRecord) -> RecordKey | None:
 async def _bear(work: Work, ref: SalesforceRef) -> None:
     """The winner of a merge is being born itself."""
     outcome = await Await(ref)
+    if outcome.kind == "permanent":
+        raise Permanent(f"the winner of the merge cannot be born: {outcome.error}", code="sync.parent", record=str(work.key))
     if outcome.error is not None:
         raise Retryable("the winner of the merge is not in the OMS yet", code="sync.merge", record=str(work.key))
 
