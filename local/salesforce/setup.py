@@ -76,7 +76,7 @@ class Setup:
         self._put("Pricebook2", "Name", "Standard Price Book", IsStandard=1, IsActive=1)
         group = self.org.objects["Account"].record_types.get("Medical_Group")
         kind = group.id if group else None
-        self._put("Account", "Name", MEDICAL_GROUP, RecordTypeId=kind, OwnerId=self.admin_id, OMS_Id__c=MEDICAL_GROUP_KEY)
+        self._put("Account", "OMS_Id__c", MEDICAL_GROUP_KEY, Name=MEDICAL_GROUP, RecordTypeId=kind, OwnerId=self.admin_id)
 
     def _id(self, object_name: str, column: str, value: Stored) -> str | None:
         sql = f'SELECT "Id" FROM "{object_name}" WHERE "{column}" = ? AND "IsDeleted" = 0'

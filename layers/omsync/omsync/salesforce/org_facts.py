@@ -10,7 +10,7 @@ from omsync.mapping import DEFAULT_OWNER_ID
 from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.errors import NotFound
 from omsync.salesforce.org import org_ids
-from omsync.salesforce.query import query, quote
+from omsync.salesforce.query import ids_by_external_id, query, quote
 from omsync.salesforce.users import OrgUsers
 
 _LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DataStorageMB", "FileStorageMB")
@@ -85,6 +85,8 @@ class OrgFacts:
         return str(row["Id"]) if row is not None else None
 
     def ensure_account(self, oms_id: str, name: str, record_type: str) -> None:
-        """An upsert by external id."""
-        body = {"Name": name, "RecordTypeId": self.facts()[f"record_type:Account.{record_type}"]}
-        self.client.send("PATCH", f"sobjects/Account/OMS_Id__c/{oms_id}", repeatable=True, json=body)
+        """Created where there is none: an account that the org has keeps its name."""
+        known = ids_by_external_id(self.client, "Account", "OMS_Id__c", [oms_id])
+        if not known:
+            body = {"Name": name, "RecordTypeId": self.facts()[f"record_type:Account.{record_type}"]}
+            self.client.send("PATCH", f"sobjects/Account/OMS_Id__c/{oms_id}", repeatable=True, json=body)
