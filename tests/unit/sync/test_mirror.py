@@ -229,6 +229,8 @@ def test_a_missing_shared_parent_is_the_synchroniser_s_and_the_child_comes_again
     house = House()
     house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
     assert house.write(message("patient_conditions", condition(1))) == ["MissingParent"]
+    assert house.sync.sent == []  # its own event is on its way, as a rule
+    assert house.write(message("patient_conditions", condition(1)).model_copy(update={"attempt": 1})) == ["MissingParent"]
     assert [(look.table, look.id) for look in house.sync.sent] == [("patients", uid(900))]
 
 

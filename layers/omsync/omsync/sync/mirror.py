@@ -85,6 +85,7 @@ class _Job:
     fault: OmsyncError | None = None
     skipped: str | None = None
     reached: bool = False
+    again: bool = False  # tried before: the parent's own event has had its time
 
     @property
     def open(self) -> bool:
@@ -137,6 +138,7 @@ class MirrorWriter:
                 )
             else:
                 jobs[key] = self._job(key, row)
+                jobs[key].again = message.attempt > 0
         self._run(jobs)
         results |= {key: jobs[key].result() for key in newest if key in jobs}
         return [results[message.table, message.id] for message in messages]
@@ -254,8 +256,7 @@ class MirrorWriter:
             elif self.mappings[key[0]].mode == "mirrored":
                 jobs[key] = self._job(key, row)
             else:
-                handed.append(SyncMessage(correlation_id=f"parent.{key[1]}", origin="parent", table=key[0], id=key[1]))
-                _fail(children, MissingParent("a shared parent is on its way", field=key[0], external_id=key[1]))
+                handed += _hand_over(key, children)
         self.sync.send(handed)
 
     def _parent(self, job: _Job, fault: MissingParent) -> Key | None:
@@ -329,6 +330,13 @@ def _has_create_only(record: Mapped) -> bool:
 def _fail(jobs: Iterable[_Job], fault: OmsyncError) -> None:
     for job in jobs:
         job.fault = fault
+
+
+def _hand_over(parent: Key, children: Sequence[_Job]) -> list[SyncMessage]:
+    """A shared parent is the synchroniser's, its children come again. At first its own event is on its way: asking for it would double the work."""
+    _fail(children, MissingParent("a shared parent is on its way", field=parent[0], external_id=parent[1]))
+    look = SyncMessage(correlation_id=f"parent.{parent[1]}", origin="parent", table=parent[0], id=parent[1])
+    return [look] if any(child.again for child in children) else []
 
 
 def _point_elsewhere(jobs: Iterable[_Job], parent: str, other: str | None) -> None:
