@@ -176,6 +176,7 @@ class OrgFacts(_Model):
     time_zone: str
     certified_run: int = 0
     audit_fields: bool = False
+    dry: bool = False  # noted by a dry run, before staff were matched
 
 
 class Finding(_Model):

@@ -106,18 +106,20 @@ class Prepare:
         if not found.blocked:
             if not dry and run == 1:
                 self._first()
-            self._note_facts(migration, run)
+            self._note_facts(migration, run, dry=dry)
         return found
 
-    def _note_facts(self, migration: str, run: int) -> None:
+    def _note_facts(self, migration: str, run: int, *, dry: bool = False) -> None:
         name = f"migrations/{migration}/run-{run}/facts.json"
-        if self.files.get(f"migrations/{migration}/run-{run}/plan.json") is not None and self.files.get(name) is not None:
+        known = self.files.get(name)
+        if known is not None and not OrgFacts.model_validate_json(known).dry:
             return  # a resumed run goes on with what it knew
         facts = OrgFacts(
             ids=dict(self.org.facts()),
             staff=sorted(self.org.staff()),
             time_zone=self.time_zone,
             certified_run=self.certified_run(),
+            dry=dry,
         )
         self.files.put(name, facts.model_dump_json().encode())
 

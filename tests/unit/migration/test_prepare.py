@@ -1,0 +1,119 @@
+"""Before a run: what blocks it, what it writes first, and what it remembers of the org."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from omsync.mapping import load_mappings, written
+from omsync.migration.prepare import Prepare, read_facts
+from omsync.sync.consume import Result
+from omsync.sync.messages import MirrorMessage
+from tests.unit.migration.world import FACTS, World
+
+_KINDS = {"Text": "string", "Checkbox": "boolean", "DateTime": "datetime", "Date": "date", "Number": "double", "Currency": "currency"}
+
+
+@dataclass
+class Org:
+    """`prepare.OrgPort`."""
+
+    matched: set[str] = field(default_factory=set)
+    owners: int = 0
+    accounts: list[str] = field(default_factory=list)
+    missing: str = ""
+
+    def facts(self) -> Mapping[str, str]:
+        return FACTS.ids
+
+    def staff(self) -> frozenset[str]:
+        return frozenset(self.matched)
+
+    def describe(self, sobject: str) -> Mapping[str, Any] | None:
+        fields: list[dict[str, Any]] = []
+        for _, target in load_mappings().objects().get(sobject, []):
+            for one in written(target, "load"):
+                if one.name != self.missing:
+                    kind = "reference" if one.references else _KINDS.get(one.type, "textarea" if "Long" in one.type else "string")
+                    fields.append({"name": one.name, "type": "email" if one.type == "Email" else kind, "length": one.length or 0})
+        return {"fields": fields}
+
+    def limits(self) -> Mapping[str, tuple[int, int]]:
+        return {"DailyApiRequests": (900, 1000)}
+
+    def count(self, sobject: str) -> int:
+        return 0
+
+    def owner(self) -> str | None:
+        return "005" if self.owners else None
+
+    def name_owner(self) -> str:
+        self.owners += 1
+        return "005"
+
+    def ensure_account(self, oms_id: str, name: str, record_type: str) -> None:
+        self.accounts.append(oms_id)
+
+
+@dataclass
+class Staff:
+    """The OMS's staff, and their matcher."""
+
+    org: Org
+
+    def rows(self, table: str, **where: str) -> Iterator[Mapping[str, Any]]:
+        yield {"id": "a"}
+
+    def write(self, messages: Sequence[MirrorMessage]) -> list[Result]:
+        self.org.matched |= {one.id for one in messages}
+        return [Result("applied") for _ in messages]
+
+
+@pytest.fixture
+def org() -> Org:
+    return Org()
+
+
+def prepare(org: Org, world: World, certified: int = 0) -> Prepare:
+    staff = Staff(org)
+    return Prepare(load_mappings(), world.files, org, staff, staff, lambda: certified, "America/New_York", world.now)
+
+
+def test_run_one_matches_staff_and_writes_what_everything_refers_to(org: Org) -> None:
+    world = World()
+    made = prepare(org, world).run("m", 1)
+    assert not made.blocked, [one for one in made.checks if not one.ok]
+    assert (org.owners, len(org.accounts)) == (1, 1)
+    assert read_facts(world.files, "m", 1).staff == ["a"]
+
+
+def test_a_dry_run_writes_nothing_and_does_not_fix_what_the_run_knows(org: Org) -> None:
+    world = World()
+    prepare(org, world).run("m", 1, dry=True)
+    assert (org.owners, org.accounts, org.matched) == (0, [], set())
+    prepare(org, world).run("m", 1)
+    assert read_facts(world.files, "m", 1).staff == ["a"], "staff were matched after the dry run"
+
+
+def test_a_resumed_run_goes_on_with_what_it_knew(org: Org) -> None:
+    world = World()
+    prepare(org, world).run("m", 1)
+    org.matched.add("hired meanwhile")
+    prepare(org, world).run("m", 1)
+    assert read_facts(world.files, "m", 1).staff == ["a"]
+
+
+def test_a_field_that_the_org_lacks_blocks_and_is_named(org: Org) -> None:
+    org.missing = "NCPDP_Id__c"
+    made = prepare(org, World()).run("m", 1)
+    assert made.blocked
+    assert any("NCPDP_Id__c is missing" in one.detail for one in made.checks if not one.ok)
+    assert org.accounts == [], "nothing is written before everything is well"
+
+
+def test_runs_come_in_order(org: Org) -> None:
+    made = prepare(org, World(), certified=1).run("m", 3)
+    assert [one.mend for one in made.checks if not one.ok] == ["run 2 comes first"]
