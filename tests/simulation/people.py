@@ -218,15 +218,17 @@ class People:
             self.world.purged[identity(record)] = self.world.purged.get(identity(record), 0) + 1
             for (key, unit), edits in self.world.by_unit.items():
                 if key == identity(record):
-                    self._destroy(key, unit, edits)
+                    self._destroy(record, unit, edits)
             self.world.say("SF person purged", record.object, record.id)
 
-    def _destroy(self, key: str, unit: str, edits: list[int]) -> None:
-        """What Salesforce alone had is lost."""
-        row = next((row for row in self.world.rows.values() if row.key.id == key), None)
+    def _destroy(self, record: Record, unit: str, edits: list[int]) -> None:
+        """What this record alone had is lost."""
+        table = next(table for table in TABLES.values() if table.object == record.object)
+        row = self.world.rows.get(RecordKey(table.name, identity(record)))
         kept = self.world.covered(row.values.get(unit)) if row is not None else set()
-        for number in edits:
-            if self.world.edits[number].side == "salesforce" and number not in kept:
+        had = self.world.covered(record.fields.get(fields_of(table, unit)[0]))
+        for number in had.intersection(edits) - kept:
+            if self.world.edits[number].side == "salesforce":
                 self.world.edits[number].lost = True
 
     # ------------------------------------------------------------------------------------------------------------- merges

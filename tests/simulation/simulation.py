@@ -135,7 +135,9 @@ class Simulation:
 
     def _state(self) -> object:
         rows = {key: row.version for key, row in self.world.rows.items()}
-        items = {key: item for key, item in self.world.items.items() if item.intent is None}  # a birth that the OMS refuses is tried anew
+        items = {
+            key: item for key, item in self.world.items.items() if item.intent is None and key not in self.failed
+        }  # what failed is tried anew
         return rows, {record.id: (record.save, record.deleted) for record in self.world.records.values()}, items
 
     # ------------------------------------------------------------------------------------------------------------ workers
