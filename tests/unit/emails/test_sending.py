@@ -119,6 +119,7 @@ def test_each_flow_sends_exactly_once_with_its_data(flow: str) -> None:
     assert all(
         row["patient_id"] == person["id"] and row["delivery_status"] == "sent" and "token=" not in row["body_text"] for row in logged
     )
+    assert {row["from_address"] for row in logged} == {"care@upscript.example"}
     assert (sent[0].unsubscribe_url is not None) == (FLOWS[flow].category != "transactional")
     assert not [result for result in world.results if result.fault is not None]
 

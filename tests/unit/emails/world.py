@@ -281,7 +281,12 @@ class EmailWorld:
         self.queue: list[EmailJob] = []
         self.bus: list[Transition] = []
         self.results: list[Result] = []
-        house = House("care@upscript.example", "https://my.upscript.example/login", "https://api.upscript.example/live", "100 Main Street")
+        house = House(
+            "UpScript Health <care@upscript.example>",
+            "https://my.upscript.example/login",
+            "https://api.upscript.example/live",
+            "100 Main Street",
+        )
         world = World(
             self.oms, self.claims, self.mailer, self.schedules, self.suppressions, self.skips, self.reputation, self.cases, self.clock.now
         )

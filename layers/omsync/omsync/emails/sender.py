@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parseaddr
 from typing import Final
 
 from omsync.cases.ports import CasePort
@@ -245,7 +246,7 @@ class Sender:
             "id": occurrence.communication_id,
             "channel": "email",
             "direction": "outbound",
-            "from_address": self.house.sender,
+            "from_address": parseaddr(self.house.sender)[1],  # Salesforce takes an address, not a name with one
             "template_code": flow.code,
             "delivery_status": "sent",
             "provider_message_id": message_id,
