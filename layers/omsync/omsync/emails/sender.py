@@ -214,7 +214,7 @@ class Sender:
             raise refused.fault from None
         except Unclear as unclear:
             raise Retryable(
-                f"no telling whether it was sent ({unclear})", code="emails.unclear", record=record, after=LEASE_SECONDS
+                f"no telling whether it was sent ({unclear})", code=f"emails.unclear.{unclear}", record=record, after=LEASE_SECONDS
             ) from None
         at = self.world.now().astimezone(UTC).isoformat()
         self.world.claims.sent(occurrence.claim, owner, message_id=message_id, at=at)
