@@ -89,8 +89,8 @@ class Demo:
             self.perform(stage, step.name, step.title, step.perform)
         self.perform(stage, "occasions", "22 patients have reasons for 22 emails", emails.occasions)
         self.perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
-        self.perform(stage, "emails", "Every email goes out once", lambda stage: emails.arrive(stage, self.children))
         self.perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
+        self.perform(stage, "emails", "Every email goes out once", lambda stage: emails.arrive(stage, self.children))
         self.perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
         self._report()
         return not self.journal.broken
