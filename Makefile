@@ -15,7 +15,7 @@ KEEP ?=
 # Extra arguments for pytest, e.g. `make test T="tests/unit -k queues"`.
 T ?=
 
-.PHONY: help demo test soak up down status check check-security bench diagrams clean setup requirements
+.PHONY: help demo test e2e soak up down status check check-security bench diagrams clean setup requirements
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -55,6 +55,9 @@ check: $(STAMP)  ## lint, types, layers, template
 
 test: check  ## check, then all tests
 	@$(BIN)/python -m pytest $(T)
+
+e2e: $(STAMP)  ## every story on the embedded stack, the long ones too (about half an hour)
+	@$(BIN)/python -m pytest -m "not soak" tests/e2e $(T)
 
 soak: $(STAMP)  ## outages of ten minutes, about an hour
 	@$(BIN)/python -m pytest -m soak $(T)

@@ -17,7 +17,7 @@ from tests.e2e.conftest import own_home
 from tests.e2e.test_stack import processes_of
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.e2e.conftest import Stack
 from tests.e2e.world import Oms, Row
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
 ZONES = ("America/Chicago", "Asia/Kolkata", "Pacific/Auckland", "Europe/Berlin")
 FLOWS = load_flows()

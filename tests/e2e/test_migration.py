@@ -22,7 +22,7 @@ from tests.polling import until
 
 PATIENTS = int(os.environ.get("OMSYNC_MIGRATION_PATIENTS", "60"))
 JOBS = "/services/data/v67.0/jobs/ingest"
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

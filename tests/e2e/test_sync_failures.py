@@ -11,7 +11,7 @@ from tests.e2e.workers import killing
 from tests.e2e.world import Row, World
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def product(world: World, **values: object) -> Row:

@@ -11,7 +11,7 @@ from tests.e2e.load import Load
 from tests.e2e.world import World
 from tests.polling import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 #: seconds until everything is caught up, after the end of an outage
 CATCH_UP = 120
