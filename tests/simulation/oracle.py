@@ -132,7 +132,7 @@ class Oracle:
                 if not held and not same:
                     yield f"loser not logged: {key} {unit} {edit}"
         if rules.policy == "latest" and len(said) == 1 and not was_locked and self.world.times and not self.world.skew:
-            alive = [edits[n] for n in numbers if not edits[n].lost]
+            alive = [edits[n] for n in numbers if n in covered or not edits[n].lost]
             last = max(alive, key=lambda edit: edit.at, default=None)
             if last is not None and last.text.rstrip("!") not in {str(text).rstrip("!") for text in said}:
                 yield f"older edit won: {key} {unit} {last}"
