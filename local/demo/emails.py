@@ -18,6 +18,8 @@ from omsync.emails.flows import load_flows
 
 #: how long the emails may be on their way, and how long nothing must have moved before we believe it, in seconds
 PATIENCE, STILL = 120, 3.0
+#: how long one waits for an email that is lacking when all seems quiet
+LATE = 20
 QUEUES = ("Lifecycle", "Email", "EmailFeedback")
 FAR = "400d"
 #: flows of one order that are due on different days; fired on one day, the daily cap would let one of them through: each has its own patient
@@ -130,6 +132,10 @@ def arrive(stage: Stage, children: Children) -> None:
     settle(stage, "refill emails")
     told = json.loads(children.omsync("local", "clock", "advance", FAR, "--once-only", "--json").splitlines()[-1])
     settle(stage, "the scheduled emails")
+    end = time.monotonic() + LATE
+    while _lacking(stage.systems.mailbox()) and time.monotonic() < end:
+        stage.show.waiting("waiting for the last emails")
+        time.sleep(1)
     mails = stage.systems.mailbox()
     stage.fact(f"{len(mails) - at_once} more after {len(told)} schedules were fired by `omsync local clock`")
     _judge(stage, mails)
@@ -148,13 +154,19 @@ def _judge(stage: Stage, mails: list[Row]) -> None:
     stage.fact(
         f"{len(flows)} of {len(OCCASIONS)} flows sent, {len(mails)} emails in all, {skipped} held back, each with its reason on record"
     )
-    lacking = [flow for flow in OCCASIONS if not any(_flow(mail) == flow and f"{flow}@example.com" in mail["to"] for mail in mails)]
+    lacking = _lacking(mails)
     if lacking:
         stage.broken(f"not sent to the patient it is about: {', '.join(lacking)}")
     if duplicates:
         stage.broken(f"{duplicates} emails were sent twice")
     else:
         stage.fact("no email was sent twice")
+
+
+def _lacking(mails: list[Row]) -> list[str]:
+    """Flows whose email has not come to the patient it is about."""
+    arrived = {(_flow(mail), address) for mail in mails for address in mail["to"]}
+    return [flow for flow in OCCASIONS if (flow, f"{flow}@example.com") not in arrived]
 
 
 def _flow(mail: Row) -> str:
