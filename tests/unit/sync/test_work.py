@@ -16,7 +16,7 @@ from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.records import Outcome, RecordKey, RecordRef, SalesforceRef
-from omsync.sync.staff import StaffMatcher, User
+from omsync.sync.staff import ASK_AGAIN_SECONDS, StaffDirectory, StaffMatcher, User
 from omsync.sync.work import MappedRoutes, MirrorWorker, SyncWorker
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -145,6 +145,24 @@ def match(*users: User) -> tuple[list[str], dict[str, str]]:
 )
 def test_staff_are_matched_once_by_the_best_sign_and_never_guessed(users: list[User], kind: str, named: dict[str, str]) -> None:
     assert match(*users) == ([kind], named)
+
+
+def test_somebody_linked_a_moment_ago_is_not_written_as_nobody() -> None:
+    clock, linked, asked = [0.0], set[str](), list[float]()
+
+    def ask() -> frozenset[str]:
+        asked.append(clock[0])
+        return frozenset(linked)
+
+    directory = StaffDirectory(ask, lambda: clock[0])
+    assert A not in directory
+    linked.add(B)
+    assert B in directory, "an id met for the first time is asked for"
+    assert A not in directory
+    assert len(asked) == 2, "staff without a User cost no query a record"
+    linked.add(A)
+    clock[0] = ASK_AGAIN_SECONDS
+    assert A in directory
 
 
 class Writer:

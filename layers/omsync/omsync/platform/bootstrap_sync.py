@@ -42,7 +42,7 @@ from omsync.sync.parents import winners
 from omsync.sync.ports import Ports
 from omsync.sync.records import Outcome, RecordKey, RecordRef
 from omsync.sync.rules import MappedRegistry, Org
-from omsync.sync.staff import StaffMatcher
+from omsync.sync.staff import StaffDirectory, StaffMatcher
 from omsync.sync.stores import Cursors, DynamoBreakers, DynamoFailures, EventSourceValves
 from omsync.sync.sweep import Sweep
 from omsync.sync.work import MappedRoutes, MirrorWorker, SuspectMessage, SyncWorker, suspects, utc_now
@@ -220,7 +220,7 @@ class _House:
     def build_writer(self) -> MirrorWriter:
         """The blind writer; asks the org for its ids and its staff (three calls)."""
         renderer = RestRenderer(org_ids(self.client))
-        staff = OrgUsers(self.client).matched()
+        staff = StaffDirectory(OrgUsers(self.client).matched, time.monotonic)
         return MirrorWriter(
             self.mappings, self.compiled, renderer, self.records, self.oms, self.sync_out, deadline.is_up, staff, self.winners
         )
@@ -274,7 +274,7 @@ class _Workshop(_House):
         return Org(
             ids=org_ids(self.client),
             certified_run=int(Cursors(aws.dynamodb(), self.told.state_table).read("migration/certified_run") or 0),
-            staff=OrgUsers(self.client).matched(),
+            staff=StaffDirectory(OrgUsers(self.client).matched, time.monotonic),
             time_zone=self.told.org_time_zone,
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from omsync.mapping.compiled import Compiled
@@ -11,6 +11,9 @@ from omsync.mapping.model import Json, Row
 from omsync.platform.errors import OmsyncError
 from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage
+
+#: how long a member of staff without a User is taken to have none
+ASK_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,29 @@ class Users(Protocol):
 
     def name(self, ids: Mapping[str, str]) -> Mapping[str, OmsyncError | None]:
         """Salesforce id -> OMS id, written once; the answer by Salesforce id."""
+
+
+@dataclass(slots=True)
+class StaffDirectory:
+    """Who among the staff has a User, as a container of OMS ids.
+
+    It asks the org again when it first meets an id that it does not know, and once a minute after that: somebody hired and linked a moment
+    ago must not be written as nobody, and staff without a User must not cost a query a record.
+    """
+
+    ask: Callable[[], Container[str]]
+    now: Callable[[], float]
+    _known: Container[str] = frozenset()
+    _unknown: dict[str, float] = field(default_factory=dict)
+
+    def __contains__(self, oms_id: object) -> bool:
+        if oms_id in self._known:
+            return True
+        asked = self._unknown.get(str(oms_id))
+        if asked is None or self.now() - asked >= ASK_AGAIN_SECONDS:
+            self._known = self.ask()
+            self._unknown[str(oms_id)] = self.now()
+        return oms_id in self._known
 
 
 class Rows(Protocol):
