@@ -58,7 +58,7 @@ def test_a_trace_goes_on_where_somebody_does_not_answer(account: Account, monkey
         "code": "X",
         "failed_at": "2026-01-02T00:00:00.000+00:00",
     }
-    conflict = {"pk": f"conflict/{record}", "sk": "1", "unit": "phone_e164", "winner": "oms", "policy": "latest", "logged_at": "1767312000"}
+    conflict = {"pk": f"conflict/{record}", "sk": "1", "unit": "phone_e164", "winner": "oms", "policy": "latest", "logged_at": "1767311999"}
     for item in (failure, conflict):
         values = {name: {"N" if name == "logged_at" else "S": value} for name, value in item.items()}
         account.dynamodb.put_item(TableName="Failure", Item=values)  # type: ignore[arg-type]
