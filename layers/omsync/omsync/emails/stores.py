@@ -245,29 +245,34 @@ class DynamoPublished:
 
 @dataclass(frozen=True, slots=True)
 class DynamoSuppressions:
-    """`Suppressions`: pk = keyed hash of the address, so that the table is no list of addresses."""
+    """`Suppressions`: pk = keyed hash of the address, so that the table is no list of addresses.
+
+    `keys`: the current one, then former ones: what was suppressed before a rotation stays suppressed.
+    """
 
     client: DynamoDBClient
     table: str
-    key: bytes
+    keys: Sequence[bytes]
     now: Callable[[], float] = time.time
 
     def reason(self, addresses: Sequence[str]) -> Mapping[str, str]:
         """Why, of those on the list."""
         found = {}
         for address in addresses:
-            try:
-                item = self.client.get_item(TableName=self.table, Key={"pk": {"S": self._hash(address)}}).get("Item")
-            except (ClientError, BotoCoreError) as fault:
-                raise aws_fault(fault) from None
-            if item:
-                found[address] = item["reason"]["S"]
+            for key in self.keys:
+                try:
+                    item = self.client.get_item(TableName=self.table, Key={"pk": {"S": _hash(key, address)}}).get("Item")
+                except (ClientError, BotoCoreError) as fault:
+                    raise aws_fault(fault) from None
+                if item:
+                    found[address] = item["reason"]["S"]
+                    break
         return found
 
     def add(self, address: str, reason: str) -> None:
         """On the list; the first reason stays."""
         at = datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="seconds")
-        item: dict[str, AttributeValueTypeDef] = {"pk": {"S": self._hash(address)}, "reason": {"S": reason}, "at": {"S": at}}
+        item: dict[str, AttributeValueTypeDef] = {"pk": {"S": _hash(self.keys[0], address)}, "reason": {"S": reason}, "at": {"S": at}}
         try:
             self.client.put_item(TableName=self.table, Item=item, ConditionExpression=_NEW)
         except self.client.exceptions.ConditionalCheckFailedException:
@@ -275,8 +280,9 @@ class DynamoSuppressions:
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
 
-    def _hash(self, address: str) -> str:
-        return hmac.new(self.key, address.strip().lower().encode(), hashlib.sha256).hexdigest()
+
+def _hash(key: bytes, address: str) -> str:
+    return hmac.new(key, address.strip().lower().encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,8 +114,7 @@ def feedback_consumer() -> Queue:
 
 
 def _suppressions(told: settings.Suppression) -> DynamoSuppressions:
-    key = settings.secret(told.ledger_secret_arn)["key"].get_secret_value().encode()
-    return DynamoSuppressions(aws.dynamodb(), told.suppression_table, key)
+    return DynamoSuppressions(aws.dynamodb(), told.suppression_table, settings.key_ring(told.ledger_secret_arn).secrets)
 
 
 def _tokens(told: settings.EmailLinks) -> Tokens:

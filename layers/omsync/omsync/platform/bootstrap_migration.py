@@ -85,9 +85,8 @@ class _Common:
     @cached_property
     def digests(self) -> Digests:
         """The ledger's hashes."""
-        secret = settings.secret(self.told.ledger_secret_arn)
-        current = f"k{secret['key_id'].get_secret_value()}"
-        return Digests({current: secret["key"].get_secret_value().encode()}, current)
+        ring = settings.key_ring(self.told.ledger_secret_arn)
+        return Digests(ring.keys, ring.current)
 
 
 def _survivors(files: Files, migration: str, run: int) -> Mapping[str, str]:

@@ -155,9 +155,8 @@ def _ledger(told: settings.Ledger) -> DynamoLedger:
 
 
 def _digests(told: settings.Ledger) -> Digests:
-    secret = settings.secret(told.ledger_secret_arn)
-    current = f"k{secret['key_id'].get_secret_value()}"
-    return Digests({current: secret["key"].get_secret_value().encode()}, current)
+    ring = settings.key_ring(told.ledger_secret_arn)
+    return Digests(ring.keys, ring.current)
 
 
 def _breakers(table: str, arns: str) -> Breakers:

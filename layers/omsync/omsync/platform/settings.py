@@ -7,6 +7,8 @@ nothing else in the product reads `os.environ`. Secrets are read by ARN, once pe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -235,3 +237,26 @@ def secret(arn: str) -> dict[str, SecretStr]:
     if not isinstance(members, dict):
         raise SettingsFault(f"{arn}: expected a JSON object of strings", code="settings.secret")
     return {str(name): SecretStr(str(value)) for name, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The key that is hashed with now, and the former ones that things may still be hashed with; by name."""
+
+    current: str
+    keys: Mapping[str, bytes]
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The current key, then the former ones, newest first."""
+        return tuple(self.keys[name] for name in sorted(self.keys, key=lambda name: (name == self.current, name), reverse=True))
+
+
+def key_ring(arn: str) -> KeyRing:
+    """The ledger's keys: `{key_id, key}` is the current one, each `key_<id>` a former one."""
+    members = secret(arn)
+    if not {"key_id", "key"} <= set(members):
+        raise SettingsFault(f"{arn}: expected the members key_id and key", code="settings.secret")
+    former = {f"k{name.removeprefix('key_')}": key for name, key in members.items() if name.startswith("key_") and name != "key_id"}
+    current = f"k{members['key_id'].get_secret_value()}"
+    return KeyRing(current, {name: key.get_secret_value().encode() for name, key in {**former, current: members["key"]}.items()})
