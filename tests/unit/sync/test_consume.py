@@ -12,8 +12,19 @@ from pydantic import BaseModel
 
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.salesforce.errors import MissingParent
+from omsync.sync.breaker import PAUSE as BREAKER_PAUSE
 from omsync.sync.breaker import THRESHOLD, Breakers, BreakerState, System, absent, attend
-from omsync.sync.consume import GIVE_UP_ATTEMPTS, MAX_DELAY, NOT_REACHED, SUSPECT_RECEIVES, Consumer, QueueRecord, Result
+from omsync.sync.consume import (
+    ABSENT_DELAY,
+    GIVE_UP_ATTEMPTS,
+    MAX_DELAY,
+    NOT_REACHED,
+    SPREAD_SECONDS,
+    SUSPECT_RECEIVES,
+    Consumer,
+    QueueRecord,
+    Result,
+)
 
 
 class Message(BaseModel):
@@ -26,11 +37,13 @@ class Message(BaseModel):
 class Queue:
     sent: list[tuple[str, int]] = field(default_factory=list)
     down: bool = False
+    calls: int = 0
 
-    def send_raw(self, bodies: Sequence[str], *, delay: int = 0) -> None:
+    def send_raw(self, messages: Sequence[tuple[str, int]]) -> None:
         if self.down:
             raise Retryable("SQS is away")
-        self.sent += [(body, delay) for body in bodies]
+        self.calls += 1
+        self.sent += messages
 
     @property
     def names(self) -> list[str]:
@@ -161,6 +174,30 @@ def test_an_outage_of_any_length_puts_nothing_into_the_dlq() -> None:
     assert house.dlq.sent == []
 
 
+@pytest.mark.parametrize("fault", [Retryable("away", code="salesforce.unreachable"), Retryable("away", code="oms.503")])
+def test_what_met_an_absent_system_is_back_within_a_minute_of_its_return(fault: OmsyncError) -> None:
+    """However long it was away, and however often the message met that."""
+    house = House(always(fault))
+    for attempt in range(0, 200, 5):
+        house.handle(record("a", attempt=attempt))
+    assert max(delay for _, delay in house.queue.sent) <= ABSENT_DELAY
+
+
+def test_an_absent_system_s_fault_brings_no_orphan_nearer_to_its_end() -> None:
+    house, attempt = House(always(Retryable("away", code="oms.503"))), 0
+    for _ in range(10 * GIVE_UP_ATTEMPTS):
+        house.handle(record("a", attempt=attempt))
+        attempt = json.loads(house.queue.sent[-1][0])["attempt"]
+    assert attempt < GIVE_UP_ATTEMPTS / 10
+
+
+def test_a_thousand_messages_that_come_again_are_one_call_of_the_sender() -> None:
+    house = House(always(Retryable("later")))
+    house.handle(*(record(f"{number}", attempt=3) for number in range(1000)))
+    assert (house.queue.calls, len(house.queue.sent)) == (1, 1000)
+    assert len({delay for _, delay in house.queue.sent}) > 1
+
+
 def test_a_parent_that_never_comes_ends_in_the_dlq() -> None:
     house = House(always(MissingParent("not yet", field="Patient__r", external_id="x")))
     house.handle(record("a", attempt=GIVE_UP_ATTEMPTS - 1), record("b", attempt=GIVE_UP_ATTEMPTS))
@@ -193,6 +230,15 @@ def test_what_was_not_reached_goes_back_at_once_and_counts_no_attempt() -> None:
     house.handle(record("a", attempt=2))
     [(body, delay)] = house.queue.sent
     assert (json.loads(body)["attempt"], delay) == (2, 0)
+
+
+def test_many_that_were_not_reached_come_back_a_few_at_a_time() -> None:
+    """Together they would be too much for the next invocation, too."""
+    house = House(lambda messages: [NOT_REACHED for _ in messages])
+    house.handle(*(record(f"{number}") for number in range(200)))
+    delays = [delay for _, delay in house.queue.sent]
+    assert max(delays.count(second) for second in set(delays)) < 40
+    assert max(delays) <= SPREAD_SECONDS
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "null", '{"name": 3}', "\ud800"])
@@ -238,7 +284,7 @@ def test_while_a_breaker_is_open_nothing_is_called() -> None:
     house.store.open("oms", 1.0)
     house.handle(record("a"))
     assert calls == []
-    assert house.queue.sent[0][1] >= 60
+    assert BREAKER_PAUSE <= house.queue.sent[0][1] <= ABSENT_DELAY
 
 
 def test_a_brown_out_in_which_something_gets_through_opens_nothing() -> None:

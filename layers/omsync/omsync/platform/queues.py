@@ -103,9 +103,9 @@ class SqsSender:
         """Send all, in order of arrival, in batches that are as full as may be."""
         return sum(self._send_batch(batch) for batch in batches(self._fitting(message) for message in messages))
 
-    def send_raw(self, bodies: Sequence[str], *, delay: int = 0) -> None:
-        """Send bodies as they are (a reference stays one), each with the same delay in seconds."""
-        self.send(Message(body, delay) for body in bodies)
+    def send_raw(self, messages: Sequence[tuple[str, int]]) -> None:
+        """Send bodies as they are (a reference stays one), each with its delay in seconds."""
+        self.send(Message(body, delay) for body, delay in messages)
 
     def _fitting(self, message: Message) -> Message:
         if not 0 <= message.delay_seconds <= MAX_DELAY_SECONDS:

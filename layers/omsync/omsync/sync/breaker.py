@@ -21,6 +21,8 @@ type System = Literal["salesforce", "oms"]
 
 #: batches in a row that found the system away
 THRESHOLD = 3
+#: seconds for which a message that comes to an open breaker is put aside
+PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Breakers:
         """Raise BreakerOpen if one of the systems is known to be away."""
         for system in systems:
             if self.store.read(system).open:
-                raise BreakerOpen(f"{system} is away", code=f"{system}.breaker", after=60.0)
+                raise BreakerOpen(f"{system} is away", code=f"{system}.breaker", after=PAUSE)
 
     def report(self, met: Mapping[System, bool]) -> None:
         """What a batch met: system -> did it answer at all?"""

@@ -3,10 +3,11 @@
 The handler decides, SQS's receive count only catches crashes:
 - done: the record is deleted;
 - Retryable: a new message with a delay and jitter takes its place, as often as it takes (what waits for a parent that never comes gives up
-  after `GIVE_UP_ATTEMPTS`);
+  after `GIVE_UP_ATTEMPTS`). What met an absent system comes back within `ABSENT_DELAY` however long the outage lasts: it is the breaker that
+  spares the system, and whoever waits ought to be served soon after its return;
 - Permanent: the message goes to the DLQ by us, with a row in the failure table and one Case per distinct cause;
 - received for the third time: it may be what kills its process, so it moves to the isolation queue, where it harms nobody else;
-- not reached before the deadline: sent again at once.
+- not reached before the deadline: sent again, many of them a few at a time.
 Only what could not even be sent on is reported back to SQS, which then redelivers it.
 """
 
@@ -29,6 +30,10 @@ from omsync.sync.breaker import Breakers, System, absent
 SUSPECT_RECEIVES = 3
 #: SQS delays a message by at most 15 minutes
 MAX_DELAY = 900
+#: seconds, at most, until a message that met an absent system tries again
+ABSENT_DELAY = 60
+#: what was not reached comes back at this rate a second, within so many seconds: all at once it would be too much again
+SPREAD_RATE, SPREAD_SECONDS = 10, 30
 #: attempts of a message that waits for its parent: about a day at 15 minutes each
 GIVE_UP_ATTEMPTS = 100
 
@@ -67,8 +72,8 @@ NOT_REACHED = Result("not_reached", reached=False)
 class Sender(Protocol):
     """The sending end of a queue, for bodies as they are. Raises Retryable with nothing promised about which were sent."""
 
-    def send_raw(self, bodies: Sequence[str], *, delay: int = 0) -> None:
-        """Send; `delay` in seconds."""
+    def send_raw(self, messages: Sequence[tuple[str, int]]) -> None:
+        """Send bodies, each with its delay in seconds."""
 
 
 class FailureLog(Protocol):
@@ -107,8 +112,9 @@ class Consumer[M: BaseModel]:
     def handle(self, records: Sequence[QueueRecord], *, request_id: str) -> list[str]:
         """Deal with a batch; returns the ids of records that SQS must deliver again."""
         again: list[str] = []
+        later: list[tuple[QueueRecord, str, int]] = []
         suspects = [] if self.isolated else [record for record in records if record.receives >= SUSPECT_RECEIVES]
-        again += self._move(suspects, self.isolation)
+        again += self._send([(record, record.body, 0) for record in suspects], self.isolation)
         self.metrics.count("isolated", len(suspects))
         unreadable: list[tuple[QueueRecord, Result]] = []
         messages: list[tuple[QueueRecord, M]] = []
@@ -120,10 +126,11 @@ class Consumer[M: BaseModel]:
             except ValidationError as fault:
                 unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
         settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
+        waiting = sum(not result.reached for _, result in settled)
         for record, result in settled:
-            if not self._settle(record, result, request_id):
-                again.append(record.message_id)
+            again += self._settle(record, result, request_id, later, waiting)
             _log(record, result)
+        again += self._send(later, self.queue)
         self._count(settled)
         return again
 
@@ -150,46 +157,50 @@ class Consumer[M: BaseModel]:
             met = {system: answered for system, answered in met.items() if not answered}
         self.breakers.report(met)
 
-    def _settle(self, record: QueueRecord, result: Result, request_id: str) -> bool:
-        """True: SQS may delete the record."""
+    def _settle(
+        self, record: QueueRecord, result: Result, request_id: str, later: list[tuple[QueueRecord, str, int]], waiting: int
+    ) -> list[str]:
+        """Deal with one message; `later` grows by what is to be sent again. Returns its id if SQS must deliver it again."""
         fault = result.fault
         if not result.reached:
-            return not self._move([record], self.queue)
+            spread = min(SPREAD_SECONDS, waiting / SPREAD_RATE)
+            later.append((record, record.body, int(self.jitter.uniform(0, spread)) if spread > 1 else 0))
+            return []
         if fault is None:
-            return True
+            return []
         attempt = _attempt(record.body)
         if isinstance(fault, MissingParent) and attempt >= GIVE_UP_ATTEMPTS:
             fault = Permanent("its parent never came", code="omsync.orphan", record=fault.record)
         if isinstance(fault, Retryable | Stale):
-            return self._later(record, fault, attempt)
+            later.append(self._later(record, fault, attempt))
+            return []
         return self._bury(record, Result(result.kind, fault, result.record), request_id)
 
-    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> bool:
-        after = fault.after if isinstance(fault, Retryable) and fault.after else 0.0
-        ceiling = min(MAX_DELAY, max(after, 2.0 ** min(attempt, 10)))
-        delay = min(MAX_DELAY, int(max(after, self.jitter.uniform(ceiling / 2, ceiling))))
-        try:
-            self.queue.send_raw([_with_attempt(record.body, attempt + 1)], delay=delay)
-        except Retryable:
-            return False
-        return True
+    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> tuple[QueueRecord, str, int]:
+        away = isinstance(fault, BreakerOpen) or absent(fault) is not None
+        longest = ABSENT_DELAY if away else MAX_DELAY
+        after = min(longest, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
+        ceiling = min(longest, max(after, 2.0 ** min(attempt, 10)))
+        delay = int(max(after, self.jitter.uniform(ceiling / 2, ceiling)))
+        counted = away and 2**attempt > ABSENT_DELAY  # its delay grows no further, and it is nobody's fault
+        return record, _with_attempt(record.body, attempt + (not counted)), delay
 
-    def _bury(self, record: QueueRecord, result: Result, request_id: str) -> bool:
+    def _bury(self, record: QueueRecord, result: Result, request_id: str) -> list[str]:
         try:
             self.failures.record(result, body=record.body, correlation_id=_correlation(record.text), request_id=request_id)
-            self.dlq.send_raw([record.body])
+            self.dlq.send_raw([(record.body, 0)])
         except Retryable:
-            return False
-        return True
+            return [record.message_id]
+        return []
 
-    def _move(self, records: Sequence[QueueRecord], to: Sender) -> list[str]:
-        """Send records on as they are; returns the ids of those that could not be sent."""
-        if not records:
+    def _send(self, messages: Sequence[tuple[QueueRecord, str, int]], to: Sender) -> list[str]:
+        """Send on; returns the ids of the records whose messages may not have been sent."""
+        if not messages:
             return []
         try:
-            to.send_raw([record.body for record in records])
+            to.send_raw([(body, delay) for _, body, delay in messages])
         except Retryable:
-            return [record.message_id for record in records]
+            return [record.message_id for record, _, _ in messages]
         return []
 
     def _count(self, settled: Sequence[tuple[QueueRecord, Result]]) -> None:
