@@ -527,6 +527,43 @@ def test_a_message_under_another_s_lease_waits_for_its_end(shared: House) -> Non
     assert shared.world.items[MESSAGE].lease is None
 
 
+class Away(Salesforce):
+    """Salesforce that answers 503 to one kind of call until it is back."""
+
+    def __init__(self, world: World, call: str, code: str) -> None:
+        super().__init__(world)
+        self.call, self.code, self.back = call, code, False
+
+    def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
+        self._answer("find")
+        return super().find(lookups)
+
+    def write(self, writes: Sequence[Write]) -> Answers[str]:
+        self._answer("write")
+        return super().write(writes)
+
+    def _answer(self, call: str) -> None:
+        if call == self.call and not self.back:
+            raise Retryable("away", code=self.code)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "waits"),
+    [("find", "salesforce.unreachable", False), ("write", "SERVER_UNAVAILABLE", False), ("write", "salesforce.unreachable", True)],
+)
+def test_a_message_waits_for_its_lease_only_where_it_may_be_on_its_way(shared: House, call: str, code: str, waits: bool) -> None:
+    away = Away(shared.world, call, code)
+    shared.ports = Ports(**{**{name: getattr(shared.ports, name) for name in Ports.__dataclass_fields__}, "salesforce": away})
+    shared.row(MESSAGE, patient=PATIENT.id, text="hello", delivery="sent")
+    [outcome] = shared.sync(MESSAGE)
+    assert outcome.error is not None
+    assert outcome.error.code == code
+    away.back = True
+    [outcome] = shared.sync(MESSAGE)
+    assert (outcome.error is not None and outcome.error.code == "sync.lease") == waits
+    assert shared.world.inserted.get(MESSAGE.id, 0) == (0 if waits else 1)
+
+
 def test_a_message_born_in_salesforce_is_created_in_the_oms_once(house: House) -> None:
     record = house.born("EmailMessage", text="hi")
     house.sync()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omsync.platform.errors import Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.salesforce.errors import MissingParent
 from omsync.sync.births import bear
 from omsync.sync.context import Work
@@ -19,6 +19,9 @@ from omsync.sync.intents import born, resolve
 from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.ports import Lookup, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
+
+#: Salesforce says that it has not begun with what it was asked
+_NOT_BEGUN = frozenset({"SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW"})
 
 
 async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
@@ -55,7 +58,11 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     if item.lease is not None and item.lease.until > now:
         raise Retryable("another function inserts it", code="sync.lease", after=(item.lease.until - now) / 1_000_000)
     item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
-    record = await FindRecord(Lookup(sobject, work.key.id))
+    try:
+        record = await FindRecord(Lookup(sobject, work.key.id))
+    except OmsyncError:
+        await work.save(replace(item, lease=None))  # nothing has been written
+        raise
     if record is None or record.id == item.buried:
         try:
             record_id = await WriteRecord(Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
@@ -63,8 +70,9 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
             await work.save(replace(item, lease=None))  # refused, so nothing is on its way
             await bring(work, row, missing.external_id)
             return None
-        except Permanent:
-            await work.save(replace(item, lease=None))
+        except (Permanent, Retryable) as refused:
+            if isinstance(refused, Permanent) or refused.code in _NOT_BEGUN:
+                await work.save(replace(item, lease=None))
             raise
     else:
         record_id = record.id
