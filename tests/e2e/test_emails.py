@@ -76,8 +76,9 @@ class Clinic:
         return written["consultations"][0]
 
     def decision(self, person: Row, decision: str = "approve", **more: object) -> dict[str, list[Row]]:
-        visit = self.oms.act("start-intake", patient_id=person["id"], vertical="general")["consultations"][0]
-        told = {"consultation_id": visit["id"], "decision": decision, "provider_id": self.provider}
+        begun = self.oms.act("start-intake", patient_id=person["id"], vertical="general")
+        self.oms.act("submit-intake", intake_id=begun["intake_responses"][0]["id"], answers={"allergies": "none"})
+        told = {"consultation_id": begun["consultations"][0]["id"], "decision": decision, "provider_id": self.provider}
         return self.oms.act("decide", **told, **({"product_id": self.product, "refills": 2} if decision == "approve" else {}), **more)
 
     def prescription(self, person: Row, **more: object) -> Row:

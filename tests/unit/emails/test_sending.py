@@ -23,7 +23,12 @@ def test_flows_and_code_use_the_same_names() -> None:
 
 
 def intake(world: EmailWorld, patient: Row) -> Row:
-    return world.oms.add("intake_responses", patient_id=patient["id"], consultation_id=None, submitted_at=None)
+    visit = world.oms.add("consultations", patient_id=patient["id"], follow_up_of_id=None, status="awaiting_patient", scheduled_at=None)
+    return world.oms.add("intake_responses", patient_id=patient["id"], consultation_id=visit["id"], submitted_at=None)
+
+
+def visit_declined(world: EmailWorld, row: Row) -> None:
+    world.oms.set("consultations", world.oms.tables["consultations"][row["consultation_id"]], status="declined")
 
 
 def held(reason: str, **values: Any) -> Story:
@@ -179,6 +184,7 @@ HOLDS: list[tuple[str, Story, str]] = [
     ("welcome-verify", change("patients", email_verified_at=stamp(NOON)), "already_verified"),
     ("finish-intake", change("intake_responses", submitted_at=stamp(NOON)), "submitted"),
     ("finish-intake", lambda w, row: w.oms.set("patients", of_patient(w, row), marketing_opt_in=False), "opted_out"),
+    ("finish-intake", visit_declined, "visit_ended"),
     ("order-confirmation", orders(status="cancelled"), "order_cancelled"),
     ("identity-photo-needed", orders(status="approved", hold_reason=None), "photo_received"),
     ("visit-booked", change("consultations", status="cancelled"), "visit_not_ahead"),
@@ -395,6 +401,20 @@ def test_one_marketing_or_refill_email_a_day() -> None:
     intake(world, person)
     world.push()
     world.after(days=1.1)
+    assert len(world.sent("finish-intake")) == 1
+    assert world.reasons("finish-intake") == ["capped"]
+
+
+def test_the_cap_counts_the_day_of_sending() -> None:
+    """Two emails due on two days, both held up by an outage: the patient gets one of them, not both at once."""
+    world = EmailWorld()
+    person = world.patient()
+    for _ in range(2):
+        intake(world, person)
+        world.push()
+        world.clock.pass_(timedelta(days=1))
+    world.clock.pass_(timedelta(days=2))
+    world.after(hours=1)
     assert len(world.sent("finish-intake")) == 1
     assert world.reasons("finish-intake") == ["capped"]
 

@@ -10,6 +10,7 @@ from omsync.emails.anchors import BATCH, batch_end, written
 from omsync.emails.subject import Subject, moment
 
 ENDED: Final = ("cancelled", "entered_in_error", "replaced")
+VISIT_OVER: Final = ("completed", "declined", "cancelled", "no_show", "expired")
 #: a refund so soon after the order's cancellation is told with it
 SAME_NEWS: Final = timedelta(minutes=5)
 #: nobody is reminded of a treatment that ended so long ago
@@ -34,6 +35,12 @@ def already_verified(subject: Subject) -> bool:
 
 def submitted(subject: Subject) -> bool:
     return subject.row["submitted_at"] is not None
+
+
+def visit_ended(subject: Subject) -> bool:
+    """The visit that the questionnaire was for is over, or was given up: nobody waits for the answers."""
+    visit = subject.state.row("consultations", subject.row["consultation_id"])
+    return visit is not None and visit["status"] in VISIT_OVER
 
 
 def visit_not_ahead(subject: Subject) -> bool:
@@ -115,6 +122,7 @@ def lapsed_too_long(subject: Subject) -> bool:
 BY_NAME: Final[Mapping[str, Callable[[Subject], bool]]] = {
     "already_verified": already_verified,
     "submitted": submitted,
+    "visit_ended": visit_ended,
     "order_cancelled": _status("cancelled", "declined"),
     "photo_received": _not_held("identity_photo"),
     "visit_not_ahead": visit_not_ahead,

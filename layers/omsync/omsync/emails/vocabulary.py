@@ -28,7 +28,7 @@ ANCHORS: Final = frozenset({"trigger", "visit_time", "message_batch", "next_orde
 
 CONDITIONS: Final = frozenset(
     {
-        *("already_verified", "submitted", "order_cancelled", "photo_received", "visit_not_ahead", "messages_read"),
+        *("already_verified", "submitted", "visit_ended", "order_cancelled", "photo_received", "visit_not_ahead", "messages_read"),
         *("prescription_superseded", "decision_superseded", "left_pharmacy", "coverage_resolved", "payment_settled", "delay_resolved"),
         *("delivered", "refund_told", "chargeback", "no_treatment", "discontinued", "plan_not_active", "ordered", "on_plan"),
         *("no_refills", "renewed", "booked", "lapsed_too_long"),
