@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 #: seconds to connect, seconds between two bytes of the answer
 DEFAULT_TIMEOUT = (5.0, 60.0)
@@ -34,3 +35,11 @@ class TimeoutSession(requests.Session):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeout
         return super().request(method, url, *args, **kwargs)
+
+
+def never_sent(fault: requests.RequestException) -> bool:
+    """No connection came about: the other side knows nothing of this request, which after a lost answer nobody can say."""
+    if isinstance(fault, requests.ConnectTimeout):
+        return True
+    cause = fault.args[0] if fault.args else None
+    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)

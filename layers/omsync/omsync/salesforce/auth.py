@@ -70,7 +70,7 @@ class TokenSource:
                 f"{self.connection.instance_url}/services/oauth2/token", data={"grant_type": _GRANT, "assertion": assertion}
             )
         except requests.RequestException as fault:
-            raise Retryable(f"log-in to Salesforce: {type(fault).__name__}", code="salesforce.unreachable") from fault
+            raise Retryable(f"log-in to Salesforce: {type(fault).__name__}", code="salesforce.not_connected") from fault
         if response.status_code >= 500 or response.status_code == 429:
             raise Retryable(f"log-in to Salesforce answered {response.status_code}", code="salesforce.login")
         if response.status_code != 200:

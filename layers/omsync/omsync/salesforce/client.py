@@ -10,34 +10,25 @@ import io
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import requests
 from simple_salesforce.api import Salesforce
 
 from omsync.platform.errors import OmsyncError, Retryable
-from omsync.platform.http import TimeoutSession
+from omsync.platform.http import TimeoutSession, never_sent
 from omsync.salesforce.auth import Connection, TokenSource
 from omsync.salesforce.errors import RequestLimit, from_response
+from omsync.salesforce.limits import Usage
+
+__all__ = ["API_VERSION", "SalesforceClient", "Usage"]
 
 API_VERSION = "67.0"
 #: tries of one call that may be repeated, and the longest pause before the n-th repeat, in seconds
 ATTEMPTS = 4
+#: for so long what an answer said of the API budget is taken for true
+USAGE_SECONDS = 60.0
 BACKOFF_SECONDS = (0.2, 0.8, 2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """API requests of the last 24 hours: used, and the org's ceiling."""
-
-    used: int
-    total: int
-
-    @property
-    def left(self) -> int:
-        """Requests still allowed."""
-        return max(0, self.total - self.used)
 
 
 class SalesforceClient(Salesforce):
@@ -50,6 +41,7 @@ class SalesforceClient(Salesforce):
         self.connection = connection
         self.tokens = TokenSource(connection, own)
         self.usage: Usage | None = None
+        self._usage_at = 0.0
         self.calls = 0
         self._sleep = sleep
         self._jitter = random.SystemRandom()
@@ -111,14 +103,15 @@ class SalesforceClient(Salesforce):
         try:
             response = self.session.request(method, url, headers=sent, **kwargs)
         except requests.RequestException as fault:
-            raise Retryable(f"no answer from Salesforce: {type(fault).__name__}", code="salesforce.unreachable") from fault
+            code = "not_connected" if never_sent(fault) else "unreachable"
+            raise Retryable(f"no answer from Salesforce: {type(fault).__name__}", code=f"salesforce.{code}") from fault
         self._note_usage(response)
         return response
 
     def _note_usage(self, response: requests.Response) -> None:
         parsed = self.parse_api_usage(response.headers.get("Sforce-Limit-Info", "")).get("api-usage")
         if parsed is not None:
-            self.usage = Usage(int(parsed.used), int(parsed.total))
+            self.usage, self._usage_at = Usage(int(parsed.used), int(parsed.total)), time.monotonic()
 
     def get_json(self, path: str, *, params: Mapping[str, str] | None = None) -> Any:
         """GET, parsed."""
@@ -132,8 +125,14 @@ class SalesforceClient(Salesforce):
     def budget(self) -> Usage:
         """The API budget, asked of `/limits` (one call)."""
         daily = self.get_json("limits")["DailyApiRequests"]
-        self.usage = Usage(int(daily["Max"]) - int(daily["Remaining"]), int(daily["Max"]))
+        self.usage, self._usage_at = Usage(int(daily["Max"]) - int(daily["Remaining"]), int(daily["Max"])), time.monotonic()
         return self.usage
+
+    def recent_usage(self, seconds: float = USAGE_SECONDS) -> Usage:
+        """What an answer said within the last seconds, else asked: whoever pauses for want of budget calls nobody, and would never know."""
+        if self.usage is not None and time.monotonic() - self._usage_at <= seconds:
+            return self.usage
+        return self.budget()
 
 
 def _fault(response: requests.Response) -> OmsyncError:

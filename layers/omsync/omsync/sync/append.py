@@ -1,7 +1,8 @@
 """Records that are inserted once and then only report how they fared: communications (EmailMessage, Communication__c).
 
 They keep no save count and no stamps, and EmailMessage no unique key. So a row of the OMS is inserted under a lease of its ledger
-item, after a query by OMS_Id__c; the lease outlives any function, so an insert whose answer was lost is found by whoever comes after it.
+item, after a query by OMS_Id__c. The lease outlives any function and any request of it: until its end, whoever comes takes over what the
+query finds (an insert whose answer was lost), but inserts nothing.
 Afterwards only the units that are not `insert_only` (delivery status, deletion mark) are written, from the OMS. A record born in
 Salesforce gets its row as any other birth does.
 """
@@ -20,8 +21,10 @@ from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.ports import Lookup, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
 
-#: Salesforce says that it has not begun with what it was asked
-_NOT_BEGUN = frozenset({"SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW"})
+#: Salesforce says that it has not begun with what it was asked, or was never asked
+_NOT_BEGUN = frozenset(
+    {"salesforce.not_connected", "salesforce.login", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW"}
+)
 
 
 async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
@@ -55,29 +58,40 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     row = await follow_merges(work, row, work.rules.units)
     fields = work.rules.fields(row, sobject, None)
     now = shared.clock.now()
-    if item.lease is not None and item.lease.until > now:
-        raise Retryable("another function inserts it", code="sync.lease", after=(item.lease.until - now) / 1_000_000)
-    item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
+    leased = item.lease is not None and item.lease.until > now
+    if not leased:
+        item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
     try:
         record = await FindRecord(Lookup(sobject, work.key.id))
     except OmsyncError:
-        await work.save(replace(item, lease=None))  # nothing has been written
+        if not leased:
+            await work.save(replace(item, lease=None))  # nothing has been written
         raise
-    if record is None or record.id == item.buried:
-        try:
-            record_id = await WriteRecord(Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
-        except MissingParent as missing:
-            await work.save(replace(item, lease=None))  # refused, so nothing is on its way
-            await bring(work, row, missing.external_id)
-            return None
-        except (Permanent, Retryable) as refused:
-            if isinstance(refused, Permanent) or refused.code in _NOT_BEGUN:
-                await work.save(replace(item, lease=None))
-            raise
-    else:
+    if record is not None and record.id != item.buried:
         record_id = record.id
+    elif leased:
+        raise Retryable("another function inserts it", code="sync.lease")
+    else:
+        written = await _write(work, item, row, Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
+        if written is None:
+            return None
+        record_id = written
     await work.save(replace(item, salesforce_id=record_id, buried=None, version=row.version, lease=None, mapping=work.rules.fingerprint))
     return None
+
+
+async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | None:
+    """Insert under the lease that `item` holds, which ends here where nothing is on its way. -> the record's id; None: its parent came first."""
+    try:
+        return await WriteRecord(write)
+    except MissingParent as missing:
+        await work.save(replace(item, lease=None))
+        await bring(work, row, missing.external_id)
+        return None
+    except (Permanent, Retryable) as refused:
+        if isinstance(refused, Permanent) or refused.code in _NOT_BEGUN:
+            await work.save(replace(item, lease=None))
+        raise
 
 
 async def _revive(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> None:
