@@ -60,7 +60,7 @@ class PostgresSource:
     mappings: Mappings
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection]:
+    def connection(self) -> Iterator[psycopg.Connection]:
         """A read-only transaction of one snapshot."""
         try:
             with psycopg.connect(self.dsn, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
@@ -78,14 +78,14 @@ class PostgresSource:
             "SELECT DISTINCT {key}::text FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS place FROM {table}) AS t"
             " WHERE place % {rows} = 0 ORDER BY 1"
         ).format(key=key, table=sql.Identifier(mapping.table), rows=sql.Literal(rows))
-        with self._connection() as connection:
+        with self.connection() as connection:
             count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(mapping.table))).fetchone()
             return int(count[0]) if count else 0, [str(row[0]) for row in connection.execute(statement)]
 
     @contextmanager
     def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
         """A chunk's rows with the snapshot they were read in."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             found = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
             snapshot = str(found[0]) if found else ""
             statement = self._select(connection, mapping, ref)
@@ -133,7 +133,7 @@ class PostgresSource:
 
     def xmin(self) -> str:
         """The oldest transaction still running."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             found = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
             return str(found[0]) if found else "0"
 
@@ -142,7 +142,7 @@ class PostgresSource:
         statement = sql.SQL(
             "SELECT id::text, version FROM {} WHERE change_xid >= {}::xid8 AND change_xid < {}::xid8 ORDER BY change_xid, id"
         ).format(sql.Identifier(mapping.table), sql.Literal(since), sql.Literal(before))
-        with self._connection() as connection, connection.cursor(name="changed") as cursor:
+        with self.connection() as connection, connection.cursor(name="changed") as cursor:
             cursor.itersize = FETCH
             cursor.execute(statement)
             for row_id, version in cursor:
@@ -151,7 +151,7 @@ class PostgresSource:
     def survivors(self) -> dict[str, str]:
         """Who stands for merged patients."""
         statement = "SELECT id::text, merged_into_patient_id::text FROM patients WHERE merged_into_patient_id IS NOT NULL"
-        with self._connection() as connection:
+        with self.connection() as connection:
             into = {str(loser): str(winner) for loser, winner in connection.execute(statement)}
         found: dict[str, str] = {}
         for loser in into:
