@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +34,14 @@ def cli() -> None:
 def with_machine(command: Callable[..., None]) -> Callable[..., None]:
     """`--name`, `--stack-name` and `--region`; the machine they mean as first argument."""
 
-    @click.option("--name", "migration", default="main", show_default=True, help="Name of the migration; a rehearsal has one of its own.")
+    @click.option(
+        "--name",
+        "migration",
+        default="main",
+        show_default=True,
+        callback=_named,
+        help="Name of the migration; a rehearsal has one of its own.",
+    )
     def run(connections: Connections, migration: str, **arguments: object) -> None:
         command(Machine(connections, migration), **arguments)
 
@@ -42,15 +51,19 @@ def with_machine(command: Callable[..., None]) -> Callable[..., None]:
     return with_connections(run)
 
 
-def _runs(run: int | None, every: bool) -> Sequence[int]:
-    if every and run is not None:
-        raise click.UsageError("--run and --all exclude each other")
-    return RUNS if every else (run if run is not None else 0,)
+def _named(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
+        raise click.BadParameter("letters, digits, - and _, at most 32 of them")
+    return value
+
+
+def _certified(machine: Machine) -> int:
+    return int(machine.ask("status", run=1)["certified_run"])
 
 
 def _next(machine: Machine) -> int:
     """The first run without a certificate."""
-    return min(int(machine.ask("status", run=1)["certified_run"]) + 1, RUNS[-1])
+    return min(_certified(machine) + 1, RUNS[-1])
 
 
 run_option = click.option("--run", type=click.IntRange(1, 4), help="One run; without: the next.")
@@ -66,7 +79,7 @@ by_option = click.option("--by", default=getpass.getuser, help="Who says so; it 
 def plan(machine: Machine, run: int | None, as_json: bool) -> None:
     """Preflight and dry run: everything but writing. Exit code 1 if something stops the run."""
     number = run or _next(machine)
-    done = follow(machine, machine.start(number, approve=False, dry=True), console, quiet=as_json)
+    done = follow(machine, machine.start([number], approve=False, purpose="plan"), console, quiet=as_json)
     found = machine.preflight(number)
     counts, findings = machine.findings(number)
     blocked = found is None or found.blocked or done.status != "SUCCEEDED"
@@ -108,52 +121,84 @@ def _print_checks(machine: Machine, run: int) -> None:
 @with_machine
 def start(machine: Machine, run: int | None, every: bool, yes: bool, detach: bool, chunk_rows: int, by: str, as_json: bool) -> None:
     """Start the next run (--run N, --all) and follow it to its certificate. Exit code 0 only with the certificate."""
-    certified = int(machine.ask("status", run=1)["certified_run"])
-    wanted = list(_runs(run, every)) if run or every else [_next(machine)]
+    if every and run is not None:
+        raise click.UsageError("--run and --all exclude each other")
+    certified = _certified(machine)
+    wanted = list(RUNS) if every else [run or _next(machine)]
     todo = [number for number in wanted if not _has_certificate(machine, number, certified)]
     if not todo:
         _say(as_json, {"outcome": "nothing to do", "certified_run": certified}, f"run {wanted[-1]} has its certificate: nothing to do")
         return
-    if not yes and not detach and not click.get_text_stream("stdin").isatty():
+    if todo[0] > certified + 1:
+        raise click.UsageError(f"run {certified + 1} comes before run {todo[0]}: start that one, or --all")
+    if not yes and not detach and not _is_attended():
         raise click.UsageError("nobody is here to approve: give --yes, or --detach and `omsync migrate approve` later")
-    for number in todo:
-        execution = machine.start(number, approve=not yes, rows=chunk_rows)
-        if detach:
-            _say(as_json, {"outcome": "started", "run": number, "execution": execution.arn}, f"run {number} is started: {execution.arn}")
-            return
-        done = follow(machine, execution, console, quiet=as_json, approve=None if yes else _approver(machine, by))
-        _conclude(machine, done, as_json)
+    execution = machine.start(todo, approve=not yes, rows=chunk_rows)
+    if detach:
+        words = f"{_runs(todo)} started: follow with `omsync migrate status --watch`"
+        _say(as_json, {"outcome": "started", "run": todo[0], "runs": todo, "execution": execution.arn}, words)
+        return
+    _to_the_end(machine, execution, as_json, by)
+
+
+def _runs(runs: Sequence[int]) -> str:
+    return f"run {runs[0]} is" if len(runs) == 1 else f"runs {', '.join(map(str, runs))} are"
+
+
+def _is_attended() -> bool:
+    return click.get_text_stream("stdin").isatty()
 
 
 def _has_certificate(machine: Machine, run: int, certified: int) -> bool:
-    known = machine.certificate(run)
-    return known is not None and known.issued and certified >= run
+    return certified >= run and machine.certificate(run) is not None
 
 
 def _approver(machine: Machine, by: str) -> Callable[[int, Gate], None]:
     def ask(run: int, gate: Gate) -> None:
+        made = machine.verification(run) if gate == "certificate" else None
+        if made is not None:
+            _print_certificate(made)
         question = f"run {run}: approve the {'start' if gate == 'start' else 'certificate, its quarantine included'}?"
         if click.confirm(question):
             machine.approve(run, gate, by)
         else:
+            console.print("not approved; the run waits a week: `omsync migrate approve`, or `omsync migrate stop`")
             raise click.Abort
 
     return ask
 
 
-def _conclude(machine: Machine, done: Execution, as_json: bool) -> None:
-    """Print what a run came to; leave with 1 if it has no certificate."""
-    made = machine.certificate(done.run)
-    issued = done.status == "SUCCEEDED" and made is not None and made.issued
-    if as_json:
-        click.echo(json.dumps({"run": done.run, "status": done.status, "issued": issued, "cause": done.cause, "error": done.error}))
-    else:
-        if made is not None:
-            _print_certificate(made)
-        if not issued:
-            console.print(f"[red]run {done.run}: {done.status.lower()}: {done.error} {done.cause}", highlight=False)
-    if not issued:
+def _to_the_end(machine: Machine, execution: Execution, as_json: bool, by: str) -> None:
+    """Follow runs to their certificates, one after the other; leave with 1 if one has none."""
+    told: list[int] = []
+
+    def ended(run: int) -> None:
+        told.append(run)
+        _conclude(machine, run, None, as_json)
+
+    try:
+        done = follow(machine, execution, console, quiet=as_json, approve=_approver(machine, by) if _is_attended() else None, ended=ended)
+    except KeyboardInterrupt:
+        console.print("followed no longer; it goes on: `omsync migrate status --watch`, or `omsync migrate stop`")
+        raise SystemExit(1) from None
+    issued = [_conclude(machine, run, done, as_json) for run in done.runs if run not in told and run <= done.run]
+    if done.status != "SUCCEEDED" or not all(issued):
         raise SystemExit(1)
+
+
+def _conclude(machine: Machine, run: int, done: Execution | None, as_json: bool) -> bool:
+    """Tell what a run came to. -> Has it a certificate?"""
+    made = machine.certificate(run)
+    issued = made is not None
+    status, error, cause = (done.status, done.error, done.cause) if done is not None and done.run == run else ("SUCCEEDED", "", "")
+    if as_json:
+        click.echo(json.dumps({"run": run, "status": status, "issued": issued, "cause": cause, "error": error}))
+        return issued
+    if (shown := made or machine.verification(run)) is not None:
+        _print_certificate(shown)
+    if not issued or status != "SUCCEEDED":
+        console.print(f"[red]run {run}: {status.lower()}: {error} {cause}", highlight=False)
+    return issued
 
 
 # ------------------------------------------------------------------------------------------------------ watch and steer it
@@ -164,26 +209,35 @@ def _conclude(machine: Machine, done: Execution, as_json: bool) -> None:
 @with_machine
 def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> None:
     """How far a run is, table by table."""
-    latest = next(iter(machine.executions(limit=10)), None)
-    number = run or (latest.run if latest is not None else _next(machine))
+    latest = next(iter(machine.executions()), None)
     if watch and latest is not None and latest.running:
-        follow(machine, latest, console, quiet=as_json)
+        latest = follow(machine, latest, console, quiet=as_json)
+    number = run or (latest.run if latest is not None else _next(machine))
     found = machine.status(number)
-    running = latest.status if latest is not None and latest.run == number else "not started"
+    mine = latest if latest is not None and number in latest.runs and latest.purpose == "migrate" else None
+    running = "nothing is under way" if mine is None else mine.status if number >= mine.run else "SUCCEEDED"
+    waits = found["waits_for"] if latest is not None and latest.running else []
     if as_json:
-        click.echo(json.dumps({"run": number, "execution": running, **found}))
-        return
-    console.print(
-        f"run {number}: {running.lower()}; certified up to run {found['certified_run']}" + (", paused" if found["paused"] else "")
-    )
-    for reason in filter(None, [found.get("held_up"), *(f"waits for approval: {gate}" for gate in found["waits_for"])]):
-        console.print(f"[yellow]{reason}")
+        click.echo(json.dumps({"run": number, "execution": running, **found, "waits_for": waits}))
+    else:
+        _print_status(number, running, found, waits)
+        if mine is not None and not mine.running and mine.error:
+            console.print(f"[red]{mine.error}: {mine.cause}", highlight=False)
+    if watch and latest is not None and latest.status != "SUCCEEDED":
+        raise SystemExit(1)
+
+
+def _print_status(run: int, running: str, found: Mapping[str, Any], waits: Sequence[str]) -> None:
+    paused = ", paused" if found["paused"] else ""
+    console.print(f"run {run}: {running.lower().replace('_', ' ')}; certified up to run {found['certified_run']}{paused}")
+    for reason in filter(None, [found.get("held_up"), *(f"run {gate} waits for: omsync migrate approve" for gate in waits)]):
+        console.print(f"[yellow]{reason}", highlight=False)
     table = Table("table", "wave", "rows", "extracted", "loaded", "verified", "quarantined", "not in step", "API calls", "chunks")
     for one in found["tables"]:
         figures = (f"{one[key]:,}" for key in ("planned", "extracted", "loaded", "verified", "quarantined", "different", "calls"))
         table.add_row(one["table"], one["wave"], *figures, f"{one['done']}/{one['chunks']}")
         for failure in one["failures"]:
-            console.print(f"[red]{one['table']}: {failure}")
+            console.print(f"[red]{one['table']}: {failure}", highlight=False)
     console.print(table)
 
 
@@ -223,32 +277,34 @@ def pause(machine: Machine, by: str) -> None:
 def resume(machine: Machine, run: int | None, detach: bool, by: str, as_json: bool) -> None:
     """Go on after a pause or a stop, at the chunks where it stopped."""
     machine.ask("pause", paused=False, by=by)
-    latest = next((one for one in machine.executions(limit=20) if not one.dry and run in (None, one.run)), None)
+    latest = next((one for one in machine.executions() if one.purpose == "migrate" and (run is None or run in one.runs)), None)
     if latest is None:
         raise click.UsageError("nothing was started yet: `omsync migrate start`")
-    certified = int(machine.ask("status", run=1)["certified_run"])
     if not latest.running:
-        if _has_certificate(machine, latest.run, certified):
-            _say(as_json, {"outcome": "nothing to do", "certified_run": certified}, f"run {latest.run} has its certificate: nothing to do")
+        certified = _certified(machine)
+        wanted = [run] if run is not None else latest.runs
+        todo = [number for number in wanted if not _has_certificate(machine, number, certified)]
+        if not todo:
+            told = {"outcome": "nothing to do", "certified_run": certified}
+            _say(as_json, told, f"run {wanted[-1]} has its certificate: nothing to do")
             return
-        latest = machine.start(latest.run, approve=False)
+        latest = machine.start(todo, approve=latest.approve, rows=latest.chunk_rows)
     if detach:
-        _say(as_json, {"outcome": "resumed", "run": latest.run}, f"run {latest.run} goes on")
+        _say(as_json, {"outcome": "resumed", "run": latest.run, "runs": latest.runs}, f"{_runs(latest.runs)} going on")
         return
-    _conclude(machine, follow(machine, latest, console, quiet=as_json), as_json)
+    _to_the_end(machine, latest, as_json, by)
 
 
 @cli.command()
-@run_option
 @with_machine
-def stop(machine: Machine, run: int | None) -> None:
+def stop(machine: Machine) -> None:
     """Stop the execution under way; `resume` goes on with its chunks."""
-    found = [one for one in machine.executions(limit=20) if one.running and run in (None, one.run)]
+    found = [one for one in machine.executions() if one.running]
     if not found:
         raise click.UsageError("nothing is under way")
     for one in found:
         machine.stop(one)
-        console.print(f"run {one.run} stopped; go on with `omsync migrate resume`")
+        console.print(f"run {one.run} is stopped; go on with `omsync migrate resume`")
 
 
 # -------------------------------------------------------------------------------------------------------- verify and report
@@ -257,31 +313,34 @@ def stop(machine: Machine, run: int | None) -> None:
 @json_option
 @with_machine
 def verify(machine: Machine, run: int | None, as_json: bool) -> None:
-    """Add up what verification found, chunk by chunk, and judge it anew. Exit code 1 unless a certificate stands or could be issued."""
-    number = run or max(1, int(machine.ask("status", run=1)["certified_run"]))
-    answer = machine.ask("judge", run=number)
-    made = machine.certificate(number)
+    """Compare every value of every row of a run once more, as both systems are now. Exit code 1 unless all are there."""
+    number = run or max(1, _certified(machine))
+    done = follow(machine, machine.start([number], approve=False, purpose="verify"), console, quiet=as_json)
+    made = machine.verification(number) if done.status == "SUCCEEDED" or done.error == "CertificateRefused" else None
+    proven = done.status == "SUCCEEDED" and made is not None and made.issued
     if as_json:
-        click.echo(json.dumps({"run": number, **answer}))
+        refused = made.refused_because if made is not None else [f"{done.error}: {done.cause}"]
+        rows = {table.table: table.model_dump(mode="json") for table in made.tables} if made is not None else {}
+        click.echo(json.dumps({"run": number, "status": done.status, "proven": proven, "refused_because": refused, "tables": rows}))
     elif made is not None:
         _print_certificate(made)
-    raise SystemExit(0 if answer["outcome"] == "done" and not answer.get("needs_sign_off") else 1)
+    else:
+        console.print(f"[red]{done.error}: {done.cause}", highlight=False)
+    raise SystemExit(0 if proven else 1)
 
 
 @cli.command()
 @run_option
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Also save certificate.html and .json there.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Also save certificates and verifications there.")
 @json_option
 @with_machine
 def report(machine: Machine, run: int | None, output: Path | None, as_json: bool) -> None:
     """Show the certificates. Exit code 1 if one that was asked for is not issued."""
-    made = {number: machine.certificate(number) for number in ((run,) if run else RUNS)}
+    wanted = (run,) if run else RUNS
+    issued = {number: machine.certificate(number) for number in wanted}
+    made = {number: one or machine.verification(number) for number, one in issued.items()}
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for number in (number for number, one in made.items() if one is not None):
-            for kind in ("json", "html"):
-                content = machine.get(f"{machine.folder(number)}/certificate.{kind}")
-                (output / f"certificate-run-{number}.{kind}").write_bytes(content or b"")
+        _save(machine, wanted, output)
     if as_json:
         click.echo(json.dumps({str(number): one.model_dump(mode="json") for number, one in made.items() if one is not None}))
     else:
@@ -290,11 +349,21 @@ def report(machine: Machine, run: int | None, output: Path | None, as_json: bool
                 console.print(f"run {number}: no certificate yet")
             else:
                 _print_certificate(one)
-    raise SystemExit(0 if all(one is not None and one.issued for one in made.values()) else 1)
+    raise SystemExit(0 if all(issued.values()) else 1)
+
+
+def _save(machine: Machine, runs: Sequence[int], output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    for run, what, kind in product(runs, ("certificate", "verification"), ("json", "html")):
+        content = machine.get(f"{machine.folder(run)}/{what}.{kind}")
+        if content is not None:
+            (output / f"{what}-run-{run}.{kind}").write_bytes(content)
 
 
 def _print_certificate(made: Certificate) -> None:
-    said = "[green]certificate issued" if made.issued else f"[red]not issued: {'; '.join(made.refused_because)}"
+    said = f"[red]not proven: {'; '.join(made.refused_because)}"
+    if made.issued:
+        said = "[green]certificate issued" if made.certified else "[green]every value of every row is there"
     names = (
         "table",
         "rows",

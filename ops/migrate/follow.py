@@ -1,4 +1,4 @@
-"""Following an execution: a bar per table (rows, rate, time left), approvals asked where the run waits for one."""
+"""Following an execution: a bar per table (rows, rate, time left), approvals asked where a run waits for one, each run's end told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from omsync.platform.errors import OmsyncError
 from ops.migrate.machine import Execution, Gate, Machine
@@ -19,28 +19,58 @@ PATIENCE = 20
 
 
 def follow(
-    machine: Machine, execution: Execution, console: Console, *, quiet: bool = False, approve: Callable[[int, Gate], None] | None = None
+    machine: Machine,
+    execution: Execution,
+    console: Console,
+    *,
+    quiet: bool = False,
+    approve: Callable[[int, Gate], None] | None = None,
+    ended: Callable[[int], None] | None = None,
 ) -> Execution:
-    """Until it has come to its end."""
+    """Until it has come to its end. `ended` is told each run that another one follows."""
     bars = None if quiet else _bars(console)
     known: dict[str, TaskID] = {}
-    silent = 0
+    said: set[str] = set()
+    silent, run = 0, execution.run
     with bars if bars is not None else nullcontext():
         while execution.running:
             time.sleep(LOOK_SECONDS)
             try:
                 execution = machine.execution(execution.arn) or execution
-                status = machine.status(execution.run) if not execution.dry else {"tables": [], "waits_for": []}
+                status = machine.status(execution.run) if execution.purpose != "plan" else {"tables": [], "waits_for": [], "held_up": None}
             except OmsyncError:
                 silent += 1
                 if silent > PATIENCE:
                     raise
                 continue
             silent = 0
+            for gone in range(run, execution.run):
+                if ended is not None and gone in execution.runs:
+                    ended(gone)
+            run = execution.run
             if bars is not None:
-                _show(bars, known, status)
-            _ask(execution, status, approve, bars)
+                _show(bars, known, run, status)
+            if execution.running:
+                _ask(execution, status, approve, bars)
+                _tell(execution, status, approve, said, console, quiet=quiet)
     return execution
+
+
+def _tell(
+    execution: Execution,
+    status: dict[str, Any],
+    approve: Callable[[int, Gate], None] | None,
+    said: set[str],
+    console: Console,
+    *,
+    quiet: bool,
+) -> None:
+    """Once: what holds it up, and what nobody here approves."""
+    found = [] if approve is not None else [f"run {gate} waits for: omsync migrate approve" for gate in status["waits_for"]]
+    for line in (*found, *filter(None, [status.get("held_up")])):
+        if line not in said and not quiet:
+            console.print(f"[yellow]run {execution.run}: {line}", highlight=False)
+        said.add(line)
 
 
 def _ask(execution: Execution, status: dict[str, Any], approve: Callable[[int, Gate], None] | None, bars: Progress | None) -> None:
@@ -56,27 +86,33 @@ def _ask(execution: Execution, status: dict[str, Any], approve: Callable[[int, G
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description:22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description:24}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[rows]:>17}"),
+        TextColumn("{task.fields[rate]:>14}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=console,
     )
 
 
-def _show(bars: Progress, known: dict[str, TaskID], status: dict[str, Any]) -> None:
-    """A table's bar counts its rows three times: extracted, loaded, verified."""
+def _show(bars: Progress, known: dict[str, TaskID], run: int, status: dict[str, Any]) -> None:
+    """A table's bar counts its rows twice, loaded and verified: a row is done when it is proven."""
     for one in status["tables"]:
-        name = one["table"]
-        total = max(one["planned"], one["extracted"], 1)
+        name = f"{run} {one['table']}"
+        total = max(one["planned"], one["extracted"])
         if name not in known:
-            known[name] = bars.add_task(name, total=total * 3, rate="", note="")
-        done = min(one["extracted"], total) + min(one["loaded"], total) + min(one["verified"], total)
-        phase = "verified" if one["verified"] >= one["planned"] else "loaded" if one["loaded"] >= one["planned"] else "loading"
+            known[name] = bars.add_task(name, total=total * 2, rows="", rate="", note="")
+        loaded, verified = min(one["loaded"], total), min(one["verified"], total)
+        complete = one["done"] == one["chunks"]
+        phase = (
+            "verified" if complete else "verifying" if verified else "loaded" if loaded >= total else "loading" if one["extracted"] else ""
+        )
         notes = [f"{one['quarantined']} quarantined"] if one["quarantined"] else []
         notes += [f"{one['different']} not in step"] if one["different"] else []
         speed = bars.tasks[known[name]].speed
-        rate = f"{speed / 3:,.0f} rows/s" if speed else ""
-        bars.update(known[name], completed=done, total=total * 3, rate=rate, note=", ".join([phase, *notes, *one["failures"]]))
+        rate = f"{speed / 2:,.0f} rows/s" if speed and not complete else ""
+        done = total * 2 if complete else loaded + verified
+        note = ", ".join(filter(None, [phase, *notes, *one["failures"]]))
+        rows = f"{one['verified'] if complete else max(loaded, verified):,}/{total:,}"
+        bars.update(known[name], completed=done, total=total * 2, rows=rows, rate=rate, note=note)

@@ -1,10 +1,15 @@
-"""The deployed migration as the command uses it: its state machines' executions, and its control function's answers."""
+"""The deployed migration as the command uses it: its state machines' executions, and its control function's answers.
+
+What is started is an execution of the outer machine, for one run or several; it starts a child for each run, named after itself and the run.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,23 +17,29 @@ import boto3
 from botocore.config import Config
 
 from omsync.migration.model import Certificate, Finding, Preflight
-from omsync.migration.plan import read_plan, read_refs
+from omsync.migration.plan import CHUNK_ROWS, read_plan, read_refs
+from omsync.migration.steps import Purpose
 from omsync.platform.errors import Permanent, Retryable
 from ops.connections import Connections, told
 
 RUNS = (1, 2, 3, 4)
+#: of executions that are looked at to find what is under way
+RECENT = 20
 type Gate = Literal["start", "certificate"]
 type Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """An execution of a run."""
+    """What was started. `run` is the one it is at (or ended with); `error` and `cause` are that run's."""
 
     arn: str
     status: str  # RUNNING, SUCCEEDED, FAILED, ABORTED, TIMED_OUT
+    runs: tuple[int, ...]
+    purpose: Purpose
+    approve: bool
+    chunk_rows: int
     run: int
-    dry: bool
     error: str = ""
     cause: str = ""
 
@@ -50,20 +61,23 @@ class Machine:
     def _states(self) -> Any:
         return self.connections.client("stepfunctions")
 
-    def start(self, run: int, *, approve: bool, dry: bool = False, rows: int = 10_000) -> Execution:
-        """Begin, or go on with, a run. A run that is under way is not begun twice."""
-        for known in self.executions(limit=20):
-            if known.run == run and known.running:
-                raise Permanent(f"run {run} is under way already: see `omsync migrate status`", code="migrate.running")
-        told_input = {"migration": self.migration, "run": run, "chunk_rows": rows, "approve": approve, "dry_run": dry}
-        with told(f"start of run {run}"):
-            answer = self._states.start_execution(stateMachineArn=self.connections.output("MigrationRunArn"), input=json.dumps(told_input))
-        return Execution(str(answer["executionArn"]), "RUNNING", run, dry)
+    def start(self, runs: Sequence[int], *, approve: bool, purpose: Purpose = "migrate", rows: int = CHUNK_ROWS) -> Execution:
+        """Begin, or go on with, runs. One execution of a migration at a time."""
+        for known in self.executions():
+            if known.running:
+                raise Permanent(f"run {known.run} is under way already: see `omsync migrate status --watch`", code="migrate.running")
+        said = {"migration": self.migration, "runs": list(runs), "chunk_rows": rows, "approve": approve, "purpose": purpose}
+        name = f"{self.migration}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:4]}"
+        with told(f"start of run {runs[0]}"):
+            answer = self._states.start_execution(
+                stateMachineArn=self.connections.output("MigrationArn"), name=name, input=json.dumps(said)
+            )
+        return Execution(str(answer["executionArn"]), "RUNNING", tuple(runs), purpose, approve, rows, runs[0])
 
-    def executions(self, *, limit: int = 50) -> Iterator[Execution]:
-        """This migration's executions, the newest first."""
+    def executions(self) -> Iterator[Execution]:
+        """This migration's latest executions, the newest first."""
         with told("executions"):
-            listed = self._states.list_executions(stateMachineArn=self.connections.output("MigrationRunArn"), maxResults=limit)
+            listed = self._states.list_executions(stateMachineArn=self.connections.output("MigrationArn"), maxResults=RECENT)
         for one in listed["executions"]:
             found = self.execution(one["executionArn"])
             if found is not None:
@@ -76,13 +90,42 @@ class Machine:
         said = json.loads(one.get("input") or "{}")
         if said.get("migration") != self.migration:
             return None
-        run, dry = int(said.get("run", 0)), bool(said.get("dry_run"))
-        return Execution(arn, str(one["status"]), run, dry, str(one.get("error") or ""), str(one.get("cause") or ""))
+        status, runs = str(one["status"]), tuple(int(run) for run in said["runs"])
+        run, child = next(((run, found) for run in reversed(runs) if (found := self._child(arn, run)) is not None), (runs[0], None))
+        failed = status != "SUCCEEDED" and child is not None and child["status"] not in ("RUNNING", "SUCCEEDED")
+        why = child if failed and child is not None and child.get("error") else one
+        return Execution(
+            arn,
+            status,
+            runs,
+            said["purpose"],
+            bool(said["approve"]),
+            int(said["chunk_rows"]),
+            run,
+            str(why.get("error") or ""),
+            str(why.get("cause") or ""),
+        )
+
+    def _child_arn(self, arn: str, run: int) -> str:
+        machine = self.connections.output("MigrationRunArn").replace(":stateMachine:", ":execution:")
+        return f"{machine}:{arn.rpartition(':')[2]}.run-{run}"
+
+    def _child(self, arn: str, run: int) -> Answer | None:
+        """A run's own execution, if it has begun."""
+        with told("execution"):
+            try:
+                return dict(self._states.describe_execution(executionArn=self._child_arn(arn, run)))
+            except self._states.exceptions.ExecutionDoesNotExist:
+                return None
 
     def stop(self, execution: Execution) -> None:
-        """End it; the chunks stay where they are, and `resume` goes on with them."""
-        with told("stop"):
-            self._states.stop_execution(executionArn=execution.arn, error="Stopped", cause="by an operator")
+        """End it and its run; the chunks stay where they are, and `resume` goes on with them."""
+        for arn in (execution.arn, self._child_arn(execution.arn, execution.run)):
+            with told("stop"):
+                try:
+                    self._states.stop_execution(executionArn=arn, error="Stopped", cause="by an operator")
+                except (self._states.exceptions.ExecutionDoesNotExist, self._states.exceptions.ValidationException):
+                    continue  # it has come to its end by itself, or never began
 
     # ------------------------------------------------------------------------------------------------------------ control
     def ask(self, step: str, **more: object) -> Answer:
@@ -113,12 +156,16 @@ class Machine:
         return self.ask("status", run=run)
 
     def approve(self, run: int, gate: Gate, by: str) -> bool:
-        """Approve; True if an execution was waiting for it."""
+        """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait."""
         token = self.ask("approve", run=run, gate=gate, by=by).get("token")
         if not token:
             return False
+        gone = self._states.exceptions
         with told("approval"):
-            self._states.send_task_success(taskToken=token, output="{}")
+            try:
+                self._states.send_task_success(taskToken=token, output="{}")
+            except (gone.TaskTimedOut, gone.TaskDoesNotExist, gone.InvalidToken):
+                return False  # who asked was stopped meanwhile
         return True
 
     # -------------------------------------------------------------------------------------------------------------- files
@@ -135,8 +182,15 @@ class Machine:
         return f"migrations/{self.migration}/run-{run}"
 
     def certificate(self, run: int) -> Certificate | None:
-        """As last judged."""
-        content = self.get(f"{self.folder(run)}/certificate.json")
+        """The one that was issued."""
+        return self._judged(run, "certificate")
+
+    def verification(self, run: int) -> Certificate | None:
+        """As last verified: what would be certified, or why nothing would."""
+        return self._judged(run, "verification")
+
+    def _judged(self, run: int, name: str) -> Certificate | None:
+        content = self.get(f"{self.folder(run)}/{name}.json")
         return Certificate.model_validate_json(content) if content is not None else None
 
     def preflight(self, run: int) -> Preflight | None:

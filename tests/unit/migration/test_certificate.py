@@ -96,6 +96,36 @@ def test_quarantined_rows_need_a_named_sign_off(world: World) -> None:
     assert "Ada Lovelace" in page(made)
 
 
+def test_a_run_that_goes_on_looks_again_at_what_stood_in_the_way(world: World) -> None:
+    ref = next(one for one in finished(world) if one.table == "products")
+    state = world.chunks.read(ref)
+    change(world, ref, verified=state.verified - 1, missing=1)
+    steering = control(world)
+    steering.reopen("m", 1, everything=False)
+    phases = {one.name: world.chunks.read(one).phase for one in read_refs(world.files, world.plan.run("m", 1))}
+    assert [name for name, phase in phases.items() if phase == "linked"] == [ref.name]
+    world.until_done(world.verify.run, ref)
+    assert steering.certify("m", 1).issued
+
+
+def test_what_verification_finds_later_does_not_touch_the_certificate(world: World) -> None:
+    ref = next(one for one in finished(world) if one.table == "products")
+    steering = control(world)
+    issued = steering.certify("m", 1)
+    assert issued.certified
+    steering.reopen("m", 1, everything=True)
+    assert "chunks not verified" in steering.judged("m", 1).refused_because[0]
+    assert steering.certify("m", 1) == issued
+    state = world.chunks.read(ref)
+    assert (state.phase, state.verified, state.rows) == ("linked", 0, 3)
+
+
+def test_nothing_is_verified_of_a_run_that_was_only_planned(world: World) -> None:
+    assert control(world).reopen("m", 1, everything=True).outcome == "failed"
+    world.plan.run("m", 1, dry=True)
+    assert control(world).reopen("m", 1, everything=True).outcome == "failed"
+
+
 def test_the_page_needs_nothing_from_elsewhere(world: World) -> None:
     finished(world)
     shown = page(control(world).judged("m", 1))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from omsync.migration.files import read_lines
-from omsync.migration.model import ChunkRef
+from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
+from omsync.migration.states import Chunks
 from omsync.platform.errors import Retryable
 from omsync.salesforce.errors import DuplicateRecord
 from omsync.sync.records import Item, RecordKey
@@ -185,7 +188,7 @@ def test_a_value_changed_in_salesforce_is_named_by_table_key_and_field(world: Wo
     world.until_done(world.verify.run, REF)
     state = world.chunks.read(REF)
     assert (state.verified, state.mismatched) == (2, 1)
-    (mismatch,) = read_lines(world.files, f"{REF.folder}/mismatches.jsonl.gz")
+    (mismatch,) = read_lines(world.files, f"{state.folder}/mismatches.jsonl.gz")
     assert (mismatch["table"], mismatch["id"], mismatch["fields"]) == ("patient_allergies", row_id(2), ["Substance__c"])
 
 
@@ -220,7 +223,90 @@ def test_a_child_of_what_is_not_in_salesforce_shares_its_parents_reason(world: W
     del world.org.records["Allergy__c"][row_id(1)]
     world.until_done(world.verify.run, REF)
     state = world.chunks.read(REF)
-    assert (state.missing, state.quarantined) == (0, 1)
+    assert (state.missing, state.in_quarantine) == (0, 1)
+    (orphan,) = read_lines(world.files, f"{state.folder}/orphans.jsonl.gz")
+    assert (orphan["id"], orphan["field"]) == (row_id(1), "patient_id")
+
+
+def test_what_was_refused_and_is_mended_is_released_from_quarantine(world: World) -> None:
+    rows = allergies(2)
+    rows[1]["substance"] = "x" * 300
+    world.oms.put("patient_allergies", *rows)
+    world.whole(REF)
+    assert world.chunks.read(REF).in_quarantine == 1
+    mended = rows[1] | {"substance": "nut 1", "version": 4}
+    world.oms.put("patient_allergies", mended)
+    values = world.org.records["Allergy__c"][row_id(1)] | {"OMS_Id__c": row_id(2), "OMS_Version__c": "4", "Substance__c": "nut 1"}
+    world.org.insert("Allergy__c", values)
+    again(world, REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.in_quarantine, state.rows) == (2, 0, 2)
+
+
+def again(world: World, ref: ChunkRef) -> None:
+    """Verify anew."""
+    state = world.chunks.read(ref)
+    state.reopen()
+    world.chunks.write(ref, state)
+    world.until_done(world.verify.run, ref)
+
+
+def test_verified_anew_a_chunk_is_compared_not_judged_by_what_it_was(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.whole(REF)
+    world.org.records["Allergy__c"][row_id(2)]["Substance__c"] = "something else"
+    assert world.verify.run(REF).outcome == "done"
+    assert world.chunks.read(REF).verified == 3, "what is verified is not looked at by itself"
+    again(world, REF)
+    assert (world.chunks.read(REF).verified, world.chunks.read(REF).mismatched) == (2, 1)
+    world.org.records["Allergy__c"][row_id(2)]["Substance__c"] = "nut 1"
+    again(world, REF)
+    assert (world.chunks.read(REF).verified, world.chunks.read(REF).differing) == (3, 0)
+
+
+def test_a_note_whose_text_is_not_beside_it_differs(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    note = sample("clinical_notes", id=row_id(1), status="signed", body="y" * 140_000, patient_id=PATIENT, is_sensitive=False)
+    world.oms.put("clinical_notes", note)
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, ref)
+    world.org.files.clear()
+    world.until_done(world.verify.run, ref)
+    assert world.chunks.read(ref).mismatched == 1
+
+
+def test_a_step_that_comes_late_changes_nothing(world: World) -> None:
+    """A stopped execution's last step may still be at work beside a resumed one's."""
+    world.oms.put("patient_allergies", *allergies(2))
+    late = world.chunks.read(REF)
+    world.extract.run(REF)
+    extracted = world.chunks.read(REF)
+    with pytest.raises(Retryable):
+        world.chunks.write(REF, late)
+    assert world.chunks.read(REF) == extracted
+
+
+def test_an_extract_that_comes_late_leaves_the_first_ones_files_alone(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    world.extract.run(REF)
+    world.oms.put("patient_allergies", *(row | {"substance": "newer"} for row in allergies(2)))
+    world.extract.chunks = Late(lambda _: ChunkState(), world.chunks)  # type: ignore[assignment]
+    with pytest.raises(Retryable):
+        world.extract.run(REF)
+    world.until_done(world.load.run, REF)
+    assert {row["Substance__c"] for row in world.org.records["Allergy__c"].values()} == {"nut 0", "nut 1"}
+    assert world.chunks.read(REF).phase == "loaded"
+
+
+@dataclass
+class Late:
+    """Chunks as a step read them that was begun before another one ended."""
+
+    read: Callable[[ChunkRef], ChunkState]
+    chunks: Chunks
+
+    def write(self, ref: ChunkRef, state: ChunkState) -> None:
+        self.chunks.write(ref, state)
 
 
 def test_chunks_cover_every_key_once() -> None:
@@ -235,6 +321,16 @@ def test_a_plan_is_made_once_and_lists_its_chunks_in_files(world: World) -> None
     assert len(refs) == 3
     world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(26, 90)))
     assert world.plan.run("m", 1, rows=5) == plan, "a resumed run goes on with the chunks that it had"
+
+
+def test_a_dry_runs_plan_is_made_anew_by_the_run_itself(world: World) -> None:
+    world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(1, 6)))
+    assert world.plan.run("m", 1, rows=10, dry=True).dry
+    world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(6, 26)))
+    made = world.plan.run("m", 1, rows=10)
+    assert not made.dry
+    assert len([ref for ref in read_refs(world.files, made) if ref.table == "products"]) == 3
+    assert world.plan.run("m", 1, rows=10, dry=True) == made, "a dry run of a run under way looks at its chunks"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

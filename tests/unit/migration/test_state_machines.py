@@ -75,6 +75,42 @@ def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
         assert all(one["Result"] == {} for one in ends), "a child leaves nothing in the parent's history"
 
 
+def test_every_purpose_has_its_way() -> None:
+    states = load("migration_run.asl.json")["States"]
+
+    def way(purpose: str, **answers: object) -> list[str]:
+        """The states that an execution passes if every step is done."""
+        told = {"$.purpose": purpose, "$.step.outcome": "done", "$.approve": False, "$.run": 2, "$.step.needs_sign_off": False, **answers}
+        passed, name = list[str](), load("migration_run.asl.json")["StartAt"]
+        while True:
+            state = states[name]
+            passed.append(name)
+            if state["Type"] in ("Succeed", "Fail"):
+                return passed
+            name = next((one["Next"] for one in state.get("Choices", []) if holds(one, told)), state.get("Next") or state.get("Default"))
+
+    assert way("plan")[-2:] == ["ExamineWaves", "DryRunDone"]
+    assert not {"LoadWaves", "Certify", "Reopen"} & set(way("plan"))
+    verify = way("verify")
+    assert verify[-1] == "Verified"
+    assert not {"Prepare", "LoadWaves", "Certify", "AskSignature"} & set(verify)
+    assert verify.index("Reopen") < verify.index("Plan") < verify.index("VerifyWaves")
+    migrate = way("migrate")
+    assert migrate[-2:] == ["CertifyDecides", "Certified"]
+    assert migrate.index("Reopen") < migrate.index("LoadWaves") < migrate.index("VerifyWaves")
+    assert "Delta" in way("migrate", **{"$.run": 4})
+    assert "IsSigned" in way("migrate", **{"$.step.needs_sign_off": True})
+
+
+def holds(choice: dict[str, Any], told: dict[str, object]) -> bool:
+    if "And" in choice:
+        return all(holds(one, told) for one in choice["And"])
+    if "Or" in choice:
+        return any(holds(one, told) for one in choice["Or"])
+    (wanted,) = (value for name, value in choice.items() if name.endswith("Equals"))
+    return told[choice["Variable"]] == wanted
+
+
 def test_approvals_wait_for_a_token_and_end() -> None:
     asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
     assert len(asks) == 2

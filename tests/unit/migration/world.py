@@ -23,7 +23,7 @@ from omsync.migration.plan import Plan
 from omsync.migration.source import chunk_column
 from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
-from omsync.platform.errors import OmsyncError, Permanent
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.salesforce.bulk import Job, QueryPage
 from omsync.salesforce.collections import Outcome as Written
 from omsync.salesforce.errors import DuplicateRecord
@@ -56,8 +56,8 @@ class Files(dict[str, bytes]):
         data = content if isinstance(content, bytes) else content.read()
         self._world.effect(lambda: self.__setitem__(name, data))
 
-    def open(self, name: str) -> IO[bytes]:
-        return io.BytesIO(self[name])
+    def open(self, name: str) -> IO[bytes] | None:
+        return io.BytesIO(self[name]) if name in self else None
 
 
 @dataclass
@@ -66,6 +66,7 @@ class States:
 
     world: World
     documents: dict[str, str] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
 
     def read(self, key: str) -> str | None:
         return self.documents.get(key)
@@ -75,6 +76,17 @@ class States:
 
     def write(self, key: str, document: str) -> None:
         self.world.effect(lambda: self.documents.__setitem__(key, document))
+
+    def replace(self, key: str, document: str, *, seen: int) -> bool:
+        if self.revisions.get(key, 0) != seen:
+            return False
+
+        def write() -> bool:
+            self.revisions[key] = seen + 1
+            self.documents[key] = document
+            return True
+
+        return self.world.effect(write)
 
     def claim(self, key: str, document: str) -> bool:
         return self.world.effect(lambda: self.documents.setdefault(key, document)) is document
@@ -316,6 +328,8 @@ class World:
                 outcome = step(ref)
             except Killed:
                 continue
+            except Retryable as fault:
+                outcome = Outcome(outcome="wait", wait_seconds=5, reason=str(fault))
             if outcome.outcome not in ("wait", "paused"):
                 return outcome
             self.clock += outcome.wait_seconds

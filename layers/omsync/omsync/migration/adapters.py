@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from typing import IO, TYPE_CHECKING, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from omsync.mapping.outward import File
+from omsync.migration.files import SPOOL
 from omsync.platform.errors import OmsyncError, Permanent, Stale
 from omsync.salesforce import bulk, collections, files
 from omsync.salesforce.bulk import Job, QueryPage
@@ -62,12 +65,17 @@ class S3Files:
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
 
-    def open(self, name: str) -> IO[bytes]:
-        """The content as a stream."""
+    def open(self, name: str) -> IO[bytes] | None:
+        """The content, on disk: nobody keeps a connection open for as long as a step reads."""
+        out = cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  (the caller closes it)
         try:
-            return cast("IO[bytes]", self.client.get_object(Bucket=self.bucket, Key=name)["Body"])
+            shutil.copyfileobj(cast("IO[bytes]", self.client.get_object(Bucket=self.bucket, Key=name)["Body"]), out, 1 << 20)
+        except self.client.exceptions.NoSuchKey:
+            return None
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
+        out.seek(0)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +115,24 @@ class DynamoStates:
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
 
-    def claim(self, key: str, document: str) -> bool:
-        """Write it if there is none."""
+    def replace(self, key: str, document: str, *, seen: int) -> bool:
+        """Write it as the next revision."""
         try:
             self.client.put_item(
                 TableName=self.table,
-                Item={"pk": {"S": key}, "document": {"S": document}},
-                ConditionExpression="attribute_not_exists(pk)",
+                Item={"pk": {"S": key}, "document": {"S": document}, "revision": {"N": str(seen + 1)}},
+                ConditionExpression="attribute_not_exists(pk) OR revision = :seen",
+                ExpressionAttributeValues={":seen": {"N": str(seen)}},
             )
         except self.client.exceptions.ConditionalCheckFailedException:
             return False
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
         return True
+
+    def claim(self, key: str, document: str) -> bool:
+        """Write it if there is none."""
+        return self.replace(key, document, seen=0)
 
 
 @dataclass(slots=True)

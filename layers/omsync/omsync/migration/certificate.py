@@ -24,11 +24,9 @@ svg{width:100%;height:auto}
 def page(made: Certificate) -> str:
     """The page."""
     verdict = "issued" if made.issued else "refused"
-    said = (
-        "Certificate issued: every value of every row is in Salesforce."
-        if made.issued
-        else "Not issued: " + "; ".join(made.refused_because)
-    )
+    said = "Not proven: " + "; ".join(made.refused_because)
+    if made.issued:
+        said = f"{'Certificate issued' if made.certified else 'Verified'}: every value of every row is in Salesforce."
     parts = [
         f"<h1>Migration {escape(made.migration)}, run {made.run}</h1>",
         f'<p class="verdict {verdict}">{escape(said)}</p>',

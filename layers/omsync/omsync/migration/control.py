@@ -12,9 +12,10 @@ from pydantic import BaseModel, Field
 
 from omsync.migration.certificate import page
 from omsync.migration.judge import Judge
-from omsync.migration.model import Certificate, Outcome
+from omsync.migration.model import Certificate, Outcome, run_folder
+from omsync.migration.plan import read_plan, read_refs
 from omsync.migration.ports import Files, Live, States
-from omsync.platform.errors import Permanent
+from omsync.platform.errors import Retryable
 from omsync.salesforce.client import Usage
 
 CURSOR = "migration/certified_run"
@@ -104,25 +105,40 @@ class Control:
         """The last certified run; 0: none."""
         return int(self.cursors.read(CURSOR) or 0)
 
+    def reopen(self, migration: str, run: int, *, everything: bool) -> Outcome:
+        """Let verification look again: at every chunk, or (a run that goes on) at those that stood in the certificate's way."""
+        plan = read_plan(self.files, migration, run)
+        if plan is None or plan.dry:
+            return Outcome(outcome="failed", reason=f"run {run} was never started: there is nothing to verify")
+        chunks = self.judge.chunks
+        refs = read_refs(self.files, plan)
+        for ref, state in zip(refs, chunks.read_many(refs), strict=True):
+            if state.phase == "verified" and (everything or state.differing or state.orphaned):
+                state.reopen()
+                chunks.write(ref, state)
+        return Outcome()
+
     def judged(self, migration: str, run: int) -> Certificate:
-        """The certificate as things stand, stored beside the run."""
+        """What would be certified as things stand, stored beside the run as `verification`."""
         made = self.judge.run(migration, run, signed_by=self.approved(migration, run, "certificate"))
-        self._store(made)
+        self._store(made, "verification")
         return made
 
     def certify(self, migration: str, run: int) -> Certificate:
         """Issue it, or say why not. Once issued it stays: doing it again changes nothing."""
         known = self.files.get(f"migrations/{migration}/run-{run}/certificate.json")
-        if known is not None and (old := Certificate.model_validate_json(known)).issued and self.certified() >= run:
-            return old
+        if known is not None and self.certified() >= run:
+            return Certificate.model_validate_json(known)
         made = self.judged(migration, run)
         if made.issued:
+            made.certified = True
+            self._store(made, "certificate")
             seen = self.cursors.read(CURSOR)
             if int(seen or 0) < run and not self.cursors.move(CURSOR, str(run), seen=seen):
-                raise Permanent("another execution certified meanwhile; look again", code="migration.race")
+                raise Retryable("another execution certified meanwhile", code="migration.race")
         return made
 
-    def _store(self, made: Certificate) -> None:
-        folder = f"migrations/{made.migration}/run-{made.run}"
-        self.files.put(f"{folder}/certificate.json", json.dumps(made.model_dump(mode="json"), indent=1).encode())
-        self.files.put(f"{folder}/certificate.html", page(made).encode())
+    def _store(self, made: Certificate, name: str) -> None:
+        folder = run_folder(made.migration, made.run)
+        self.files.put(f"{folder}/{name}.json", json.dumps(made.model_dump(mode="json"), indent=1).encode())
+        self.files.put(f"{folder}/{name}.html", page(made).encode())

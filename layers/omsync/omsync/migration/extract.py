@@ -7,6 +7,7 @@ Runs beside the database and calls neither Salesforce nor the OMS's API. Done tw
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ from omsync.mapping import (
     written,
 )
 from omsync.mapping.digest import STAMPS
-from omsync.migration.files import CsvParts, Lines, write_lines
+from omsync.migration.files import CsvParts, Lines
 from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
 from omsync.migration.ports import Files, Source
 from omsync.migration.states import Chunks
@@ -81,7 +82,7 @@ class Extract:
         if state.phase != "planned":
             return Outcome()
         begun = self.now()
-        fresh = ChunkState()
+        fresh = ChunkState(revision=state.revision, folder=f"{ref.folder}/{uuid.uuid4().hex[:8]}")
         facts = self.facts(ref.migration, ref.run)
         self._chunk(ref, facts, fresh)
         fresh.phase = "extracted"
@@ -124,13 +125,11 @@ class _Sheet:
         self._mapping = compiled.mapping
         self._staff = frozenset(facts.staff)
         self._csv = {
-            target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, ref.folder)
+            target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, state.folder)
             for target in self._mapping.targets
         }
-        self._rest: dict[str, list[Any]] = {}
-        self._manifest, self._ledger = Lines(), Lines()
-        self._second: list[Any] = []
-        self._quarantine: list[Quarantined] = []
+        self._rest: dict[str, Lines] = {}
+        self._manifest, self._ledger, self._second, self._quarantine = Lines(), Lines(), Lines(), Lines()
         self._compared = {target.object: verified_fields(compiled, target.object) for target in self._mapping.targets}
         self._own = {t.object: [f for f in written(t, "second_pass") if f.second_pass] for t in self._mapping.targets}
 
@@ -170,9 +169,8 @@ class _Sheet:
             self._state.to_send += 1
 
     def _refuse(self, row: Row, fault: TransformError) -> None:
-        self._quarantine.append(
-            Quarantined(table=self._mapping.table, id=str(row["id"]), code=fault.code, field=fault.field, message=fault.message)
-        )
+        one = Quarantined(table=self._mapping.table, id=str(row["id"]), code=fault.code, field=fault.field, message=fault.message)
+        self._quarantine.json(one.model_dump())
 
     def _place(self, record: Record, line: list[str] | None) -> None:
         if line is not None:
@@ -181,7 +179,9 @@ class _Sheet:
         body = to_json(record, self._facts.ids, "load", audit_fields=self._facts.audit_fields)
         body.pop("attributes")
         attached = [[one.field, one.name, one.text] for one in record.files]
-        self._rest.setdefault(record.object, []).append([record.external_id, body, attached])
+        if record.object not in self._rest:
+            self._rest[record.object] = Lines()
+        self._rest[record.object].json([record.external_id, body, attached])
 
     def _note(self, row: Row, records: list[Record]) -> None:
         """In the manifest, the ledger's file, and the second pass."""
@@ -194,7 +194,7 @@ class _Sheet:
             if any(record.references.get(one.name) for one in self._own[record.object]):
                 body = to_json(record, self._facts.ids, "second_pass", fields={one.name for one in self._own[record.object]})
                 body.pop("attributes")
-                self._second.append([row_id, version, record.object, {**body, "OMS_Version__c": version}])
+                self._second.json([row_id, version, record.object, {**body, "OMS_Version__c": version}])
         if self._rules is not None:
             self._ledger.json(self._item(self._rules, row, row_id, version, records[0]))
 
@@ -216,24 +216,23 @@ class _Sheet:
         """Forget what is not stored."""
         for parts in self._csv.values():
             parts.discard()
-        self._manifest.close()
-        self._ledger.close()
+        for lines in (*self._rest.values(), self._manifest, self._ledger, self._second, self._quarantine):
+            lines.close()
 
     def save(self) -> None:
         """Store everything; the state says what there is."""
-        state, folder = self._state, self._ref.folder
+        state, folder = self._state, self._state.folder
         for parts in self._csv.values():
             parts.close()
             state.parts += parts.parts
             if rest := self._rest.get(parts.object):
                 name = f"{folder}/{parts.object}.rest.jsonl.gz"
-                digest = write_lines(self._files, name, rest)
-                state.parts.append(Part(object=parts.object, file=name, kind="rest", rows=len(rest), sha256=digest))
+                digest = rest.save(self._files, name)
+                state.parts.append(Part(object=parts.object, file=name, kind="rest", rows=rest.rows, bytes=rest.raw, sha256=digest))
+        state.second_pass, state.quarantined = self._second.rows, self._quarantine.rows
         state.manifest_sha256 = self._manifest.save(self._files, f"{folder}/manifest.jsonl.gz")
-        self._ledger.save(self._files, f"{folder}/ledger.jsonl.gz")
-        write_lines(self._files, f"{folder}/second.jsonl.gz", self._second)
-        write_lines(self._files, f"{folder}/quarantine.jsonl.gz", (one.model_dump() for one in self._quarantine))
-        state.second_pass, state.quarantined = len(self._second), len(self._quarantine)
+        for name, lines in (("ledger", self._ledger), ("second", self._second), ("quarantine", self._quarantine)):
+            lines.save(self._files, f"{folder}/{name}.jsonl.gz")
         if state.rows != sum(state.not_sent.values()) + state.quarantined + state.to_send:
             raise Permanent("rows read are not rows sent, not sent and quarantined", code="migration.equation", record=self._ref.name)
 

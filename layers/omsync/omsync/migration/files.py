@@ -1,11 +1,14 @@
-"""A chunk's files: what the extract writes and the load reads.
+"""A chunk's files: what the extract writes and the load reads. None of them is ever whole in memory.
 
     <Object>.<n>.csv.gz   lines for one Bulk job, header first, at most 90 MB raw
     <Object>.rest.jsonl.gz  records that Bulk cannot carry: long text, files
     manifest.jsonl.gz     a line a row that must be in Salesforce: [id, version, {object: hash of its normal values}]
     ledger.jsonl.gz       shared tables: [id, object, version, base, digest of files]
-    second.jsonl.gz       references to the own table: [id, object, fields]
+    second.jsonl.gz       references to the own table: [id, version, object, fields]
     quarantine.jsonl.gz   rows that are not loaded
+    orphans.jsonl.gz      rows that verification missed together with their parent
+    released.jsonl.gz     ids of the quarantine that verification found in Salesforce
+    open.jsonl.gz         rows that verification looks at once more: [id, version]
     mismatches.jsonl.gz   rows that verification could not confirm
 
 All are gzip with a fixed time stamp, so that the same rows give the same bytes.
@@ -24,6 +27,7 @@ from typing import IO, Any, cast
 
 from omsync.migration.model import Part
 from omsync.migration.ports import Files
+from omsync.platform.errors import Permanent
 
 #: raw bytes of one Bulk file; Salesforce takes 100 MB
 MAX_RAW = 90_000_000
@@ -109,10 +113,10 @@ def encode(values: Sequence[str]) -> bytes:
 
 def read_lines(files: Files, name: str) -> Iterator[Any]:
     """The JSON lines of a file; nothing if there is none."""
-    content = files.get(name)
-    if content is None:
+    packed = files.open(name)
+    if packed is None:
         return
-    with gzip.open(io.BytesIO(content), "rb") as lines:
+    with packed, gzip.open(packed, "rb") as lines:
         for line in lines:
             yield json.loads(line)
 
@@ -127,9 +131,12 @@ def write_lines(files: Files, name: str, values: Iterable[object]) -> str:
 
 def csv_content(files: Files, part: Part, without: frozenset[str]) -> tuple[IO[bytes], set[str]]:
     """A part's raw CSV as a stream on disk, without the rows of these ids; and the ids it holds."""
+    packed = files.open(part.file)
+    if packed is None:
+        raise Permanent(f"{part.file} is gone", code="migration.file")
     out = cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  (the caller closes it)
     ids: set[str] = set()
-    with files.open(part.file) as packed, gzip.open(packed, "rb") as raw:
+    with packed, gzip.open(packed, "rb") as raw:
         text = io.TextIOWrapper(cast("IO[bytes]", raw), encoding="utf-8", newline="")
         rows = csv.reader(text)
         header = next(rows)

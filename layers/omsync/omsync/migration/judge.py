@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from omsync.mapping import Mappings
 from omsync.migration.files import read_lines
-from omsync.migration.model import Certificate, ChunkRef, ChunkState, Mismatch, Quarantined, RunPlan, TableResult
+from omsync.migration.model import Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult
 from omsync.migration.plan import LAST_RUN, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.states import Chunks
@@ -33,8 +35,8 @@ class Judge:
     def run(self, migration: str, run: int, *, signed_by: str | None = None) -> Certificate:
         """The certificate as things stand. Quarantined rows need `signed_by`."""
         plan = read_plan(self.files, migration, run)
-        if plan is None:
-            raise Permanent(f"run {run} was never planned", code="migration.order")
+        if plan is None or plan.dry:
+            raise Permanent(f"run {run} was never started", code="migration.order")
         made = Certificate(
             migration=migration, run=run, at=self.now(), planned_at=plan.planned_at, signed_by=signed_by, version=self.version
         )
@@ -44,7 +46,7 @@ class Judge:
             made.delta_rows = int(json.loads(content)["rows"]) if content is not None else None
         made.refused_because = list(_objections(made))
         made.issued = not made.refused_because
-        made.sha256 = hashlib.sha256(made.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+        made.sha256 = hashlib.sha256(made.model_dump_json(exclude={"sha256", "certified"}).encode()).hexdigest()
         return made
 
     def _add_up(self, plan: RunPlan, made: Certificate) -> None:
@@ -59,7 +61,7 @@ class Judge:
             if "verify" in state.finished_at:
                 finished.append((state.finished_at["verify"], state.verified))
             spans.setdefault(ref.table, []).extend(state.finished_at.values())
-            self._name(ref, state, made)
+            self._name(state, made)
         for table, result in results.items():
             result.sha256 = digests[table].hexdigest()
             if times := spans.get(table):
@@ -71,13 +73,16 @@ class Judge:
             total += rows
             made.progress.append((round(at - plan.planned_at, 1), total))
 
-    def _name(self, ref: ChunkRef, state: ChunkState, made: Certificate) -> None:
-        if state.quarantined and len(made.quarantine) < NAMED:
-            lines = read_lines(self.files, f"{ref.folder}/quarantine.jsonl.gz")
-            made.quarantine += [Quarantined.model_validate(line) for line in lines][: NAMED - len(made.quarantine)]
-        if (state.missing or state.mismatched or state.unknown) and len(made.mismatches) < NAMED:
-            lines = read_lines(self.files, f"{ref.folder}/mismatches.jsonl.gz")
-            made.mismatches += [Mismatch.model_validate(line) for line in lines][: NAMED - len(made.mismatches)]
+    def _name(self, state: ChunkState, made: Certificate) -> None:
+        def lines(what: str) -> Iterator[Any]:
+            return read_lines(self.files, f"{state.folder}/{what}.jsonl.gz")
+
+        if state.in_quarantine and (room := NAMED - len(made.quarantine)) > 0:
+            released = set(lines("released")) if state.released else set()
+            refused = [*lines("quarantine"), *(lines("orphans") if state.orphaned else ())]
+            made.quarantine += [Quarantined.model_validate(line) for line in refused if line["id"] not in released][:room]
+        if state.differing and (room := NAMED - len(made.mismatches)) > 0:
+            made.mismatches += [Mismatch.model_validate(line) for line in islice(lines("mismatches"), room)]
 
 
 def _add(result: TableResult, state: ChunkState) -> None:
@@ -85,9 +90,9 @@ def _add(result: TableResult, state: ChunkState) -> None:
     result.open_chunks += state.phase != "verified"
     result.rows += state.rows
     result.verified += state.verified
-    for reason, rows in state.not_sent.items():
+    for reason, rows in (*state.not_sent.items(), *state.excused.items()):
         result.not_sent[reason] = result.not_sent.get(reason, 0) + rows
-    result.quarantined += state.quarantined
+    result.quarantined += state.in_quarantine
     result.missing += state.missing
     result.mismatched += state.mismatched
     result.unknown += state.unknown

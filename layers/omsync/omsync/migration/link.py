@@ -49,7 +49,7 @@ class Link:
         begun, calls = self.now(), self.salesforce.calls
         mapping, again = self.mappings[ref.table], 0
         if state.second_pass:
-            lines = read_lines(self.files, f"{ref.folder}/second.jsonl.gz")
+            lines = read_lines(self.files, f"{state.folder}/second.jsonl.gz")
             if mapping.mode == "shared":
                 hand_over(self.live, mapping, sorted({str(line[0]) for line in lines}))
             else:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from omsync.mapping import File, Mappings, TableMapping
 from omsync.migration.files import csv_content, read_lines, write_lines
@@ -34,8 +35,10 @@ from omsync.sync.rules import MappedRegistry, Org
 JOB_SECONDS = 3600.0
 #: seconds between two looks at a job: short at first, a minute at most
 POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
-#: records of one REST call
-REST_ROWS = 200
+#: records, and characters of them, of one REST call
+REST_ROWS, REST_SIZE = 200, 3_000_000
+#: seconds a step goes on making calls: well within a Lambda's fifteen minutes
+STEP_SECONDS = 300.0
 #: how long nobody else may insert a record that has no unique key: longer than any job
 LEASE_SECONDS = 2 * JOB_SECONDS
 
@@ -105,6 +108,7 @@ class _PartWork:
         self._shared = self._mapping.mode == "shared"
         self._leased = self._shared and not self._mapping.has_sync_fields
         self._notes = f"{part.file}.notes"  # loaded, handed
+        self._worker = uuid.uuid4().hex[:8]
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def bulk(self) -> Outcome | None:
@@ -239,24 +243,28 @@ class _PartWork:
 
     # ------------------------------------------------------------------------------------------------------------ by REST
     def rest(self) -> Outcome | None:
-        """What Bulk cannot carry, two hundred records a call; several calls a step."""
+        """What Bulk cannot carry: several calls a step, and as many steps as it takes."""
         if reason := self._load.held_up(self._ref.migration):
             return Outcome(outcome="paused", wait_seconds=30, reason=reason)
         loaded, handed = self._noted()
-        refused = {one.id for one in self._quarantine()}
+        settled = loaded.keys() | handed | {one.id for one in self._quarantine()}
         there = self._load.salesforce.present(self._part.object, within(self._mapping, self._ref, self._part.object))
-        lines = {str(line[0]): line for line in self._lines()}
-        known = (there & lines.keys()) - loaded.keys() - handed
-        todo = [row_id for row_id in lines if row_id not in there and row_id not in handed and row_id not in refused]
+        mine = {str(line[0]) for line in self._lines()}
+        known = (there & mine) - settled
+        todo = mine - there - settled
         if self._leased and todo:
-            known |= self._take_leases(set(todo))
-            todo = [row_id for row_id in todo if row_id not in known]
+            known |= self._take_leases(todo)
+            todo -= known
         if known:
             self._hand_over(known)
             self._note(loaded, handed | known)
+        self._save()  # whoever else is at it goes no further than this
         again: set[str] = set()
-        for start in range(0, len(todo), REST_ROWS):
-            again |= self._rest_call([lines[row_id] for row_id in todo[start : start + REST_ROWS]])
+        until = self._load.now() + STEP_SECONDS
+        for group in _calls(line for line in self._lines() if line[0] in todo):
+            if self._load.now() > until:
+                return Outcome(outcome="wait", wait_seconds=1)
+            again |= self._rest_call(group)
         if not again:
             self._finish()
             return None
@@ -281,7 +289,7 @@ class _PartWork:
             loaded[row_id] = str(answer.id)
         return self._settle(loaded, failed)
 
-    def _lines(self) -> Iterator[list[object]]:
+    def _lines(self) -> Iterator[list[Any]]:
         yield from read_lines(self._load.files, self._part.file)
 
     # ------------------------------------------------------------------------------------------------- the ledger's items
@@ -289,7 +297,7 @@ class _PartWork:
         """Items of what was inserted."""
         fingerprint = self._fingerprint()
         items: list[Item] = []
-        for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._ref.folder}/ledger.jsonl.gz"):
+        for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._state.folder}/ledger.jsonl.gz"):
             if row_id in loaded:
                 marks = {unit: Mark(digest, 0, edited_at) for unit, (digest, edited_at) in base.items()}
                 item = Item(
@@ -314,7 +322,9 @@ class _PartWork:
 
     @property
     def _holder(self) -> str:
-        return f"{self._ref.key}#{self._part.file.rpartition('/')[2]}"
+        """Of leases. A job is one, whoever looks at it; calls are this process's, and what another one has under way is not ours to repeat."""
+        mine = f"{self._ref.key}#{self._part.file.rpartition('/')[2]}"
+        return mine if self._part.kind == "bulk" else f"{mine}#{self._worker}"
 
     def _take_leases(self, ids: Iterable[str]) -> set[str]:
         """Where Salesforce has no unique key for a live writer to run into, the ledger's item is taken first. -> Rows others know."""
@@ -346,16 +356,15 @@ class _PartWork:
         write_lines(self._load.files, self._notes, lines)
 
     def _quarantine(self) -> list[Quarantined]:
-        name = f"{self._ref.folder}/quarantine.jsonl.gz"
+        name = f"{self._state.folder}/quarantine.jsonl.gz"
         return [Quarantined.model_validate(line) for line in read_lines(self._load.files, name)]
 
     def _add_quarantine(self, refused: Sequence[Quarantined]) -> None:
         known = {one.id: one for one in self._quarantine()}
         fresh = [one for one in refused if one.id not in known]
         if fresh:
-            write_lines(
-                self._load.files, f"{self._ref.folder}/quarantine.jsonl.gz", [one.model_dump() for one in (*known.values(), *fresh)]
-            )
+            lines = [one.model_dump() for one in (*known.values(), *fresh)]
+            write_lines(self._load.files, f"{self._state.folder}/quarantine.jsonl.gz", lines)
         extracted = self._state.quarantined + self._state.to_send
         self._state.quarantined = len(known) + len(fresh)
         self._state.to_send = extracted - self._state.quarantined
@@ -368,6 +377,21 @@ class _PartWork:
 
     def _save(self) -> None:
         self._load.chunks.write(self._ref, self._state)
+
+
+def _calls(lines: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
+    """As many lines as one call may carry."""
+    group: list[list[Any]] = []
+    size = 0
+    for line in lines:
+        length = sum(len(value) for value in line[1].values() if isinstance(value, str))
+        if group and (len(group) == REST_ROWS or size + length > REST_SIZE):
+            yield group
+            group, size = [], 0
+        group.append(line)
+        size += length
+    if group:
+        yield group
 
 
 def hand_over(live: Live, mapping: TableMapping, ids: Iterable[str], versions: Mapping[str, int] | None = None) -> None:

@@ -87,7 +87,9 @@ class Inquiry(_Model):
 class ChunkState(_Model):
     """What is known of a chunk. `phase` only goes forward."""
 
+    revision: int = 0  # of the item; a write that would follow another one is refused
     phase: Literal["planned", "extracted", "loaded", "linked", "verified"] = "planned"
+    folder: str = ""  # of the files; each extract has one of its own, so that one that comes late harms nobody
     snapshot: str = ""
     rows: int = 0  # source rows
     not_sent: dict[str, int] = Field(default_factory=dict)  # reason -> rows
@@ -97,10 +99,14 @@ class ChunkState(_Model):
     handed: int = 0  # left to the live writers
     parts: list[Part] = Field(default_factory=list)
     inquiries: list[Inquiry] = Field(default_factory=list)
+    # what verification found; `reopen` forgets it
     verified: int = 0
     missing: int = 0
     mismatched: int = 0
     unknown: int = 0
+    excused: dict[str, int] = Field(default_factory=dict)  # reason -> rows that are not sent since they were extracted
+    orphaned: int = 0  # rows that are not there because a parent is not: in quarantine with it
+    released: int = 0  # rows of the quarantine that are there by now, every value
     tries: int = 0  # how often verification looked at rows that differ
     open_keys: int = 0  # rows that verification has not settled yet
     manifest_sha256: str = ""
@@ -109,9 +115,29 @@ class ChunkState(_Model):
     finished_at: dict[str, float] = Field(default_factory=dict)  # step -> when, since 1970
     failure: str = ""
 
-    def count(self, reason: str, rows: int = 1) -> None:
-        """Rows that are not sent, for this reason."""
-        self.not_sent[reason] = self.not_sent.get(reason, 0) + rows
+    def count(self, reason: str) -> None:
+        """A row that is not sent, for this reason."""
+        self.not_sent[reason] = self.not_sent.get(reason, 0) + 1
+
+    def excuse(self, reason: str) -> None:
+        """A row that is not sent any more, for this reason."""
+        self.excused[reason] = self.excused.get(reason, 0) + 1
+
+    @property
+    def differing(self) -> int:
+        """Rows that stand between the chunk and a certificate."""
+        return self.missing + self.mismatched + self.unknown
+
+    @property
+    def in_quarantine(self) -> int:
+        """Rows that are not there, and why is known."""
+        return self.quarantined + self.orphaned - self.released
+
+    def reopen(self) -> None:
+        """Verification may begin anew."""
+        self.phase, self.inquiries = "linked", []
+        self.verified = self.missing = self.mismatched = self.unknown = self.orphaned = self.released = self.tries = self.open_keys = 0
+        self.excused = {}
 
 
 class Quarantined(_Model):
@@ -150,6 +176,7 @@ class RunPlan(_Model):
     chunk_rows: int
     xmin: str  # the source's oldest running transaction when the run was planned
     planned_at: float
+    dry: bool = False  # made by a dry run; a run that is meant makes its own
     tables: list[TablePlan]
     waves: list[str]
 
@@ -242,11 +269,12 @@ class TableResult(_Model):
 
 
 class Certificate(_Model):
-    """The proof of a run. `issued` only with 0 missing, 0 mismatched, 0 unknown, every chunk verified, and quarantine signed for."""
+    """The proof of a run, or what is wanting. `issued` only with 0 missing, 0 mismatched, 0 unknown, every chunk verified, and quarantine signed for."""
 
     migration: str
     run: int
-    issued: bool = False
+    issued: bool = False  # nothing stands in its way
+    certified: bool = False  # it is the run's certificate, not only what verification found
     refused_because: list[str] = Field(default_factory=list)
     at: float = 0.0
     planned_at: float = 0.0

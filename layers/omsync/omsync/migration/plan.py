@@ -40,10 +40,10 @@ class Plan:
     live: Live
     now: Callable[[], float] = time.time
 
-    def run(self, migration: str, run: int, *, rows: int = CHUNK_ROWS) -> RunPlan:
-        """A run's plan, made once: a resumed run goes on with the chunks that it had."""
+    def run(self, migration: str, run: int, *, rows: int = CHUNK_ROWS, dry: bool = False) -> RunPlan:
+        """A run's plan, made once: a resumed run goes on with the chunks that it had. A dry run's is made each time."""
         known = read_plan(self.files, migration, run)
-        if known is not None:
+        if known is not None and not known.dry:
             return known
         tables = [mapping for mapping in self.mappings if mapping.run == run]
         if not tables:
@@ -54,7 +54,16 @@ class Plan:
             chunks = list(chunks_of(migration, run, mapping.table, bounds))
             refs.setdefault(mapping.wave, []).extend(chunks)
             planned.append(TablePlan(table=mapping.table, wave=mapping.wave, rows=count, chunks=len(chunks)))
-        made = RunPlan(migration=migration, run=run, chunk_rows=rows, xmin=xmin, planned_at=self.now(), tables=planned, waves=sorted(refs))
+        made = RunPlan(
+            migration=migration,
+            run=run,
+            chunk_rows=rows,
+            xmin=xmin,
+            planned_at=self.now(),
+            dry=dry,
+            tables=planned,
+            waves=sorted(refs),
+        )
         for wave, chunks in refs.items():
             content = json.dumps([ref.model_dump(exclude_none=True) for ref in chunks], separators=(",", ":"))
             self.files.put(made.wave_file(wave), content.encode())
@@ -104,8 +113,8 @@ class Plan:
     def delta(self, migration: str) -> int:
         """What changed since run 1 was planned, of all tables: the live writers look at it. -> Rows enqueued."""
         first = read_plan(self.files, migration, 1)
-        if first is None:
-            raise Permanent("run 1 was never planned", code="migration.order")
+        if first is None or first.dry:
+            raise Permanent("run 1 was never started", code="migration.order")
         before, total = self.source.xmin(), 0
         for mapping in self.mappings:
             total += self._delta_of(mapping, first.xmin, before)

@@ -25,8 +25,8 @@ class Files(Protocol):
         """The content, or None."""
         ...
 
-    def open(self, name: str) -> IO[bytes]:
-        """The content as a stream."""
+    def open(self, name: str) -> IO[bytes] | None:
+        """The content as a stream that may be read slowly, or None."""
         ...
 
 
@@ -38,6 +38,10 @@ class States(Protocol):
     def read_many(self, keys: Sequence[str]) -> Mapping[str, str]: ...
 
     def write(self, key: str, document: str) -> None: ...
+
+    def replace(self, key: str, document: str, *, seen: int) -> bool:
+        """Write it as revision `seen` + 1; False: the stored one is not at `seen` (0: there is none)."""
+        ...
 
     def claim(self, key: str, document: str) -> bool:
         """Write it if there is none; False: there is."""

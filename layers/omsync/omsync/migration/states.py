@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.ports import States
+from omsync.platform.errors import Retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +27,11 @@ class Chunks:
         return [ChunkState.model_validate_json(found[ref.key]) if ref.key in found else ChunkState() for ref in refs]
 
     def write(self, ref: ChunkRef, state: ChunkState) -> None:
-        """Save it. One execution works on a chunk at a time; a second one finds the first one's jobs."""
-        self.states.write(ref.key, state.model_dump_json(exclude_defaults=True))
+        """Save it as the next revision.
+
+        Raises `Retryable` if somebody else saved meanwhile: a stopped execution's last step may still be at work beside a resumed one's.
+        """
+        seen = state.revision
+        state.revision = seen + 1
+        if not self.states.replace(ref.key, state.model_dump_json(exclude_defaults=True), seen=seen):
+            raise Retryable(f"somebody else works on {ref.name}", code="migration.race", after=5)

@@ -6,6 +6,7 @@ crash is an error to Step Functions, which calls again.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -24,8 +25,11 @@ from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.platform.telemetry import logger
 
-#: seconds until a step that met a passing fault is tried again
-AGAIN = 20
+#: seconds until a step that met a passing fault is tried again, spread so that five chunks don't come back together
+AGAIN = (10.0, 50.0)
+
+#: what an execution is for: `plan` writes nothing, `verify` only compares
+type Purpose = Literal["migrate", "plan", "verify"]
 
 
 class StepEvent(BaseModel):
@@ -38,7 +42,7 @@ class StepEvent(BaseModel):
     run: int = 0
     ref: ChunkRef | None = None
     chunk_rows: int = Field(default=CHUNK_ROWS, gt=0, le=100_000)
-    dry_run: bool = False
+    purpose: Purpose = "migrate"
     gate: Literal["start", "certificate"] = "start"
     token: str = ""
     by: str = ""
@@ -94,7 +98,8 @@ def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | An
         answer = work(told)
     except Retryable as fault:
         logger.warning("again", action=told.step, chunk=where, code=fault.code)
-        answer = Outcome(outcome="wait", wait_seconds=int(fault.after or AGAIN), reason=str(fault))
+        seconds = random.uniform(*AGAIN) if fault.after is None else fault.after + random.uniform(0, 5)  # noqa: S311 (jitter)
+        answer = Outcome(outcome="wait", wait_seconds=round(seconds), reason=str(fault))
     except OmsyncError as fault:
         logger.error("failed", action=told.step, chunk=where, code=fault.code)
         answer = Outcome(outcome="failed", reason=str(fault))
@@ -115,7 +120,7 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
         match told.step:
             case "plan":
                 steps.plan.survivors(told.migration, told.run)
-                plan = steps.plan.run(told.migration, told.run, rows=told.chunk_rows)
+                plan = steps.plan.run(told.migration, told.run, rows=told.chunk_rows, dry=told.purpose == "plan")
                 waves = [{"wave": wave, "bucket": steps.bucket, "key": plan.wave_file(wave)} for wave in plan.waves]
                 return {**Outcome().model_dump(), "waves": waves}
             case "examine":
@@ -157,11 +162,13 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
     control, migration, run = steps.control, told.migration, told.run
     match told.step:
         case "prepare":
-            found = steps.prepare.run(migration, run, dry=told.dry_run)
+            found = steps.prepare.run(migration, run, dry=told.purpose == "plan")
             wrong = "; ".join(
                 f"{check.name}: {check.detail} {check.mend}".strip() for check in found.checks if check.blocking and not check.ok
             )
             return Outcome(outcome="failed" if found.blocked else "done", reason=wrong[:2000])
+        case "reopen":
+            return control.reopen(migration, run, everything=told.purpose == "verify")
         case "ask":
             control.ask(migration, run, told.gate, told.token)
             return Outcome()
@@ -230,8 +237,8 @@ def _progress(states: list[ChunkState]) -> Answer:
         "loaded": sum(state.rows for state in reached["loaded"])
         + sum(p.succeeded for s in states if s.phase == "extracted" for p in s.parts),
         "verified": sum(state.rows for state in reached["verified"]),
-        "quarantined": sum(state.quarantined for state in states),
-        "different": sum(state.missing + state.mismatched + state.unknown + state.open_keys for state in states),
+        "quarantined": sum(state.in_quarantine for state in states),
+        "different": sum(state.differing + state.open_keys for state in states),
         "calls": sum(state.calls for state in states),
         "chunks": len(states),
         "done": len(reached["verified"]),

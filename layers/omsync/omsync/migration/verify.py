@@ -2,7 +2,8 @@
 
 Each row's normal values were hashed when it was extracted. Equal hash: every value is there. Else the row is read again from both systems
 as they are now and compared value by value: it changed meanwhile and is in step, is on its way (looked at again later), or differs for
-good, and then table, key and fields are named. Nothing is repaired here except by asking the live writers to look.
+good, and then table, key and fields are named. Nothing is repaired here except by asking the live writers to look. A row in quarantine that
+somebody has mended meanwhile is found too, and released.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import batched
+from typing import cast
 
 from omsync.mapping import Compiled, Json, Mappings, Record, Row, TransformError, compile_mapping, differences, row_hash
 from omsync.mapping.model import Field
@@ -21,12 +23,15 @@ from omsync.migration.model import ChunkRef, ChunkState, Inquiry, Mismatch, OrgF
 from omsync.migration.ports import Files, Live, Rows, Salesforce
 from omsync.migration.states import Chunks
 from omsync.salesforce.bulk import Job
+from omsync.salesforce.files import title_of
 
 #: how often rows that differ are looked at again, and how long between two looks: the live writers have this long
 LOOKS = 12
 LOOK_SECONDS = 10
 #: rows read again at a time
 REREAD = 500
+#: records whose polymorphic parents are looked up at once
+PAGE = 2000
 
 type Records = Mapping[str, dict[str, Json]]  # OMS id -> normal values
 type Found = dict[str, Mapping[str, Json]]
@@ -86,6 +91,7 @@ class _Check:
         self._mapping = verify.mappings[ref.table]
         self._compiled = compile_mapping(self._mapping, facts.time_zone)
         self._objects = [target.object for target in self._mapping.targets]
+        self._salesforce_ids: dict[str, str] = {}  # of rows read again
         self._columns = {sobject: columns_of(self._compiled, sobject) for sobject in self._objects}
         self._compared = {
             sobject: tuple(name for name in verified_fields(self._compiled, sobject) if not _is_list(self._compiled.fields(sobject)[name]))
@@ -93,7 +99,7 @@ class _Check:
         }
 
     def step(self) -> Outcome:
-        if self._mapping.mode in ("embedded", "matched") or self._state.to_send == 0:
+        if self._mapping.mode in ("embedded", "matched") or self._state.to_send + self._state.quarantined == 0:
             self._state.verified = self._state.to_send
             return self._end()
         if self._state.tries == 0:
@@ -106,7 +112,7 @@ class _Check:
         return self._look_again(left)
 
     def _name(self, what: str) -> str:
-        return f"{self._ref.folder}/{what}.jsonl.gz"
+        return f"{self._state.folder}/{what}.jsonl.gz"
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def _ask(self) -> Outcome | None:
@@ -145,7 +151,19 @@ class _Check:
                     del known[1][inquiry.object]
         left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes}
         self._state.verified = len(expected) - len(left)
+        self._release(sorted(refused))
         return left
+
+    def _release(self, refused: Sequence[str]) -> None:
+        """Rows of the quarantine that are in Salesforce by now, every value."""
+        released = [row_id for part in batched(refused, REREAD, strict=False) for row_id in self._in_step(part)]
+        write_lines(self._verify.files, self._name("released"), released)
+        self._state.released = len(released)
+        self._state.verified += len(released)
+
+    def _in_step(self, ids: Sequence[str]) -> Iterator[str]:
+        differing = {one.id for one in self._reread(ids)}
+        yield from (row_id for row_id in ids if row_id not in differing)
 
     def _answers(self, inquiry: Inquiry) -> Iterator[tuple[str, str, dict[str, Json]]]:
         locator: str | None = None
@@ -163,15 +181,15 @@ class _Check:
             for row in rows:
                 yield str(row["OMS_Id__c"]).lower(), str(row["Id"]), self._compiled.normal_record(sobject, row)
             return
-        page = list(rows)
-        known: dict[str, str] = {}
-        for field in polymorphic:
-            wanted = sorted({str(row[field.name]) for row in page if row.get(field.name)})
-            if field.references is not None:
-                known |= self._verify.salesforce.oms_ids(field.references.object, wanted)
-        for row in page:
-            values = self._compiled.normal_record(sobject, row, ids=lambda _, salesforce_id: known.get(salesforce_id))
-            yield str(row["OMS_Id__c"]).lower(), str(row["Id"]), values
+        for page in batched(rows, PAGE, strict=False):
+            known: dict[str, str] = {}
+            for field in polymorphic:
+                wanted = sorted({str(row[field.name]) for row in page if row.get(field.name)})
+                if field.references is not None:
+                    known |= self._verify.salesforce.oms_ids(field.references.object, wanted)
+            for row in page:
+                values = self._compiled.normal_record(sobject, row, ids=lambda _, salesforce_id, known=known: known.get(salesforce_id))  # type: ignore[misc]
+                yield str(row["OMS_Id__c"]).lower(), str(row["Id"]), values
 
     # --------------------------------------------------------------------------------------------------------- once more
     def _look_again(self, left: Mapping[str, int]) -> Outcome:
@@ -179,12 +197,16 @@ class _Check:
         still: dict[str, int] = {}
         found: list[Mismatch] = []
         ids = sorted(left)
-        for start in range(0, len(ids), REREAD):
-            part = {row_id: left[row_id] for row_id in ids[start : start + REREAD]}
-            for mismatch in self._reread(part):
-                still[mismatch.id] = left[mismatch.id]
-                found.append(mismatch)
         state = self._state
+        for part in batched(ids, REREAD, strict=False):
+            differing = {one.id: one for one in self._reread(part)}
+            state.verified += len(part) - len(differing)
+            for mismatch in differing.values():
+                if mismatch.kind == "missing" and mismatch.fields:
+                    state.excuse(f"meanwhile: {mismatch.fields[0]}")
+                else:
+                    still[mismatch.id] = left[mismatch.id]
+                    found.append(mismatch)
         state.tries += 1
         state.open_keys = len(still)
         if still and state.tries < self._verify.looks:
@@ -193,42 +215,42 @@ class _Check:
                 state.handed += len(still)
             write_lines(self._verify.files, self._name("open"), [[row_id, version] for row_id, version in still.items()])
             return Outcome(outcome="wait", wait_seconds=LOOK_SECONDS, reason=f"{len(still)} rows are not in step yet")
-        final = [mismatch for mismatch in found if not self._excused(mismatch)]
+        orphans: list[Quarantined] = []
+        final = [mismatch for mismatch in found if not self._excused(mismatch, orphans)]
+        write_lines(self._verify.files, self._name("orphans"), [one.model_dump() for one in orphans])
+        state.orphaned = len(orphans)
         write_lines(self._verify.files, self._name("mismatches"), [one.model_dump() for one in final])
         state.missing = sum(one.kind == "missing" for one in final)
         state.mismatched = sum(one.kind == "different" for one in final)
         state.unknown = sum(one.kind == "unknown" for one in final)
         return self._end()
 
-    def _reread(self, left: Mapping[str, int]) -> Iterator[Mismatch]:
+    def _reread(self, ids: Sequence[str]) -> Iterator[Mismatch]:
         """Those that differ now too. The OMS first, then Salesforce: what changes in between is looked at again."""
         verify, table = self._verify, self._ref.table
-        rows = verify.oms.batch_get(table, list(left))
+        rows = verify.oms.batch_get(table, list(ids))
         survivors = verify.survivors(self._ref.migration, self._ref.run)
         there: dict[str, Found] = {sobject: {} for sobject in self._objects}
+        self._salesforce_ids = {}
         for sobject in self._objects:
-            answers = verify.salesforce.by_oms_id(sobject, self._columns[sobject], list(left))
-            for row_id, _, values in self._normal(sobject, cast("Iterator[Mapping[str, Json]]", answers)):
+            answers = verify.salesforce.by_oms_id(sobject, self._columns[sobject], list(ids))
+            for row_id, salesforce_id, values in self._normal(sobject, cast("Iterator[Mapping[str, Json]]", answers)):
                 there[sobject][row_id] = values
-        for row_id in left:
+                self._salesforce_ids[row_id] = salesforce_id
+        for row_id in ids:
             row = rows.get(row_id)
             if row is None:
                 yield Mismatch(table=table, id=row_id, kind="unknown")
-                continue
-            mismatch = self._difference(row_id, with_survivors(self._mapping, row, survivors), there)
-            if mismatch is None:
-                self._state.verified += 1
-            elif mismatch.fields != ("not sent",):
+            elif mismatch := self._difference(row_id, with_survivors(self._mapping, row, survivors), there):
                 yield mismatch
 
     def _difference(self, row_id: str, row: Row, there: Mapping[str, Found]) -> Mismatch | None:
+        """None: every value is there. A missing row with a field is one that is not sent any more: the field says why."""
         table = self._ref.table
         is_there = any(row_id in found for found in there.values())
         reason = self._mapping.skip_reason(row)
         if reason is not None and not is_there:
-            self._state.count(f"meanwhile: {reason}")
-            self._state.to_send -= 1
-            return Mismatch(table=table, id=row_id, kind="missing", fields=("not sent",))
+            return Mismatch(table=table, id=row_id, kind="missing", fields=(reason,))
         try:
             records: Sequence[Record] = self._compiled.to_salesforce(row, existing=True, staff=self._staff)
         except TransformError as fault:
@@ -239,10 +261,13 @@ class _Check:
             if held is None:
                 return Mismatch(table=table, id=row_id, kind="missing")
             differing += differences(record.values, held, self._compared[record.object])
+            if record.files:
+                beside = self._verify.salesforce.attached(self._salesforce_ids[row_id])
+                differing += [file.field for file in record.files if title_of(file) not in beside]
         return Mismatch(table=table, id=row_id, kind="different", fields=tuple(differing)) if differing else None
 
-    def _excused(self, mismatch: Mismatch) -> bool:
-        """Missing because a parent is not there: then the parent's reason is the row's."""
+    def _excused(self, mismatch: Mismatch, orphans: list[Quarantined]) -> bool:
+        """Missing because a parent is not there: then the parent's reason is the row's, or the row joins `orphans`."""
         if mismatch.kind != "missing":
             return False
         row = self._verify.oms.batch_get(self._ref.table, [mismatch.id]).get(mismatch.id)
@@ -250,16 +275,11 @@ class _Check:
         if blame is None:
             return False
         parent, reason = blame
-        self._state.to_send -= 1
         if reason is not None:
-            self._state.count(f"its {parent} is not sent: {reason}")
+            self._state.excuse(f"its {parent} is not sent: {reason}")
             return True
-        one = Quarantined(
-            table=self._ref.table, id=mismatch.id, code="parent_missing", field=parent, message=f"its {parent} is not in Salesforce"
-        )
-        lines: list[Any] = [*read_lines(self._verify.files, self._name("quarantine")), one.model_dump()]
-        write_lines(self._verify.files, self._name("quarantine"), lines)
-        self._state.quarantined += 1
+        message = f"its {parent} is not in Salesforce"
+        orphans.append(Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=parent, message=message))
         return True
 
     def _absent_parent(self, row: Row) -> tuple[str, str | None] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from omsync.mapping import load_mappings
 from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
@@ -34,8 +34,8 @@ from omsync.sync.ledger import DynamoLedger
 from omsync.sync.staff import StaffMatcher
 from omsync.sync.stores import Cursors
 
-#: facts and survivors of a run do not change while it runs
-_KEPT = 8
+#: seconds for which what was written down for a run is believed: a warm function outlives runs
+_BELIEVED = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,36 @@ class _Common:
     @cached_property
     def facts(self) -> Callable[[str, int], OrgFacts]:
         """The org's facts of a run."""
-        return lru_cache(_KEPT)(partial(read_facts, self.files))
+        return _Kept(partial(read_facts, self.files), keep=lambda facts: not facts.dry)
 
     @cached_property
     def survivors(self) -> Callable[[str, int], Mapping[str, str]]:
         """Merged patients of a run."""
-        return lru_cache(_KEPT)(partial(_survivors, self.files))
+        return _Kept(partial(_survivors, self.files))
 
     @cached_property
     def digests(self) -> Digests:
         """The ledger's hashes."""
         ring = settings.key_ring(self.told.ledger_secret_arn)
         return Digests(ring.keys, ring.current)
+
+
+@dataclass
+class _Kept[T]:
+    """What `read` gives for a run, kept for a minute if it may be kept at all."""
+
+    read: Callable[[str, int], T]
+    keep: Callable[[T], bool] = lambda _: True
+    known: dict[tuple[str, int], tuple[float, T]] = field(default_factory=dict)
+
+    def __call__(self, migration: str, run: int) -> T:
+        found = self.known.get((migration, run))
+        if found is not None and time.monotonic() - found[0] < _BELIEVED:
+            return found[1]
+        value = self.read(migration, run)
+        if self.keep(value):
+            self.known = {(migration, run): (time.monotonic(), value)}
+        return value
 
 
 def _survivors(files: Files, migration: str, run: int) -> Mapping[str, str]:
@@ -184,7 +202,7 @@ class OrgSteps(_Common):
             judge=Judge(load_mappings(), self.files, self.chunks, self.told.version),
             cursors=self.cursors,
             live=self.live,
-            usage=lambda: self.client.usage or self.client.budget(),
+            usage=self.client.recent_usage,
             api_reserve=self.told.api_reserve,
             backlog_limit=self.told.backlog_limit,
         )
