@@ -24,8 +24,10 @@ class Load:
     names: dict[str, str] = field(default_factory=dict)  # OMS id -> the last preferred name that the OMS took
     notes: dict[str, str] = field(default_factory=dict)  # OMS id -> the last care notes that Salesforce took
     conditions: list[str] = field(default_factory=list)
+    changes: int = 0
     refused: int = 0
     oms: Oms = field(init=False)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)  # no two changes write the same
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -41,6 +43,7 @@ class Load:
     @contextmanager
     def running(self) -> Iterator[None]:
         """At work while the block lasts."""
+        self._over.clear()
         threads = [threading.Thread(target=self._work, args=(change,), daemon=True) for change in (self._in_oms, self._in_salesforce)]
         for thread in threads:
             thread.start()
@@ -53,12 +56,14 @@ class Load:
 
     def _work(self, change: Callable[[int, str], None]) -> None:
         due = time.monotonic()
-        for number, patient in enumerate(itertools.cycle(self.patients)):
+        for patient in itertools.cycle(self.patients):
+            number = next(self._numbers)
             due += 1 / self.rate
             if self._over.wait(max(0.0, due - time.monotonic())):
                 return
             try:
                 change(number, patient)
+                self.changes += 1
             except (Refused, requests.RequestException):
                 self.refused += 1
 

@@ -1,9 +1,10 @@
-"""Either system in a brown-out, in which half the calls fail, and then away, under load: nothing is lost, nothing is buried, nobody is needed."""
+"""Both systems in a brown-out, in which half the calls fail, then each of them away, under load: nothing is lost, nothing is buried, nobody is needed."""
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
@@ -11,44 +12,83 @@ from tests.e2e.load import Load
 from tests.e2e.world import World
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long]
+pytestmark = pytest.mark.e2e
+
+type Weather = Callable[[World], AbstractContextManager[None]]
 
 #: seconds until everything is caught up, after the end of an outage
 CATCH_UP = 120
 
 
-def salesforce_fails(world: World, faults: ExitStack, *, rate: float) -> None:
-    faults.enter_context(world.org.fault("unavailable" if rate == 1 else "error", pattern="/services/", rate=rate))
+def salesforce_fails_half(world: World) -> AbstractContextManager[None]:
+    return world.org.fault("error", pattern="/services/", rate=0.5)
 
 
-def oms_fails(world: World, faults: ExitStack, *, rate: float) -> None:
-    faults.enter_context(world.oms.fault(mode="down") if rate == 1 else world.oms.fault(mode="error_rate", rate=rate))
+def salesforce_away(world: World) -> AbstractContextManager[None]:
+    return world.org.fault("unavailable", pattern="/services/")
 
 
-@pytest.mark.parametrize(
-    ("brown_out", "away"),
-    [
-        pytest.param(20, 60, marks=pytest.mark.timeout(420), id="a minute"),
-        pytest.param(120, 600, marks=[pytest.mark.soak, pytest.mark.timeout(3600)], id="ten minutes"),
-    ],
-)
-@pytest.mark.parametrize("fails", [salesforce_fails, oms_fails], ids=["salesforce", "oms"])
-def test_an_outage_needs_nobody(world: World, fails: object, brown_out: int, away: int) -> None:
-    assert callable(fails)
+def oms_fails_half(world: World) -> AbstractContextManager[None]:
+    return world.oms.fault(mode="error_rate", rate=0.5)
+
+
+def oms_away(world: World) -> AbstractContextManager[None]:
+    return world.oms.fault(mode="down")
+
+
+@pytest.fixture(scope="module")
+def company(world: World) -> Load:
     load = Load(world)
     load.prepare()
+    return load
+
+
+def outage(world: World, load: Load, seconds: float, *weather: Weather) -> None:
+    """People at work on both sides while the weather lasts, and for a while after its end."""
+    refused = load.refused
     with load.running():
-        for seconds, rate in ((brown_out, 0.5), (away, 1)):
-            with ExitStack() as faults:
-                fails(world, faults, rate=rate)
-                time.sleep(seconds)
+        with ExitStack() as faults:
+            for fails in weather:
+                faults.enter_context(fails(world))
+            time.sleep(seconds)
         ended = time.monotonic()
-        time.sleep(5)  # people go on working while it catches up
+        time.sleep(5)
     until(load.lost, lambda found: not found, seconds=CATCH_UP - (time.monotonic() - ended), every=1)
-    caught_up = time.monotonic() - ended
+    print(
+        f"caught up {time.monotonic() - ended:.0f} s after the end; {load.changes} changes, {load.refused - refused} refused by who was away"
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    "weather",
+    [
+        pytest.param((salesforce_fails_half, oms_fails_half), id="both half"),
+        pytest.param((salesforce_away,), id="salesforce away"),
+        pytest.param((oms_away,), id="oms away"),
+    ],
+)
+def test_an_outage_of_a_minute_needs_nobody(world: World, company: Load, weather: tuple[Weather, ...]) -> None:
+    outage(world, company, 60, *weather)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("weather", [salesforce_fails_half, oms_fails_half, salesforce_away, oms_away])
+def test_an_outage_of_ten_minutes_needs_nobody(world: World, company: Load, weather: Weather) -> None:
+    outage(world, company, 600, weather)
+
+
+@pytest.mark.soak
+def test_nothing_is_lost_or_buried_by_long_ones(world: World, company: Load) -> None:
+    nothing_is_left(world, company)
+
+
+def test_nothing_is_lost_or_buried(world: World, company: Load) -> None:
+    nothing_is_left(world, company)
+
+
+def nothing_is_left(world: World, load: Load) -> None:
     world.quiet(seconds=90)
     assert load.lost() == {}
     assert world.buried() == {}
-    print(
-        f"caught up {caught_up:.0f} s after the end; {len(load.conditions)} rows, {load.refused} changes refused by the system that was away"
-    )

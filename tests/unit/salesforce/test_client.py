@@ -156,6 +156,15 @@ def test_the_budget_is_read_from_every_answer(connect: Any) -> None:
     assert (client.usage.used, client.usage.left) == (123, 99_877)
 
 
+def test_a_budget_told_long_ago_is_asked_again(connect: Any) -> None:
+    """Or work that pauses for want of it, and calls nobody, would pause for ever."""
+    limits = {"DailyApiRequests": {"Max": 100, "Remaining": 90}}
+    client, _ = connect(Answer(body={}, headers={"Sforce-Limit-Info": "api-usage=99/100"}), Answer(body=limits))
+    client.get_json("limits")
+    assert client.recent_usage().left == 1
+    assert client.recent_usage(seconds=0).left == 90
+
+
 def test_simple_salesforce_s_own_methods_go_the_same_way(connect: Any) -> None:
     client, org = connect(EXPIRED, Answer(body={"records": [{"Id": "1"}], "done": True, "totalSize": 1}))
     assert client.query("SELECT Id FROM Account")["records"] == [{"Id": "1"}]

@@ -28,6 +28,7 @@ from omsync.salesforce.org import org_ids
 from omsync.salesforce.records import SalesforceRecords
 from omsync.salesforce.users import OrgUsers
 from omsync.sync.breaker import Breakers, System, attend
+from omsync.sync.budget import spread
 from omsync.sync.conflicts import ConflictTable
 from omsync.sync.consume import Consumer, QueueRecord, Result
 from omsync.sync.converge import Synchroniser
@@ -43,7 +44,7 @@ from omsync.sync.ports import Ports
 from omsync.sync.records import Outcome, RecordKey, RecordRef
 from omsync.sync.rules import MappedRegistry, Org
 from omsync.sync.staff import StaffDirectory, StaffMatcher
-from omsync.sync.stores import Cursors, DynamoBreakers, DynamoFailures, EventSourceValves
+from omsync.sync.stores import Cursors, DynamoBreakers, DynamoBudget, DynamoFailures, EventSourceValves, EventSourceWindows
 from omsync.sync.sweep import Sweep
 from omsync.sync.work import MappedRoutes, MirrorWorker, SuspectMessage, SyncWorker, suspects, utc_now
 
@@ -267,6 +268,17 @@ class _Workshop(_House):
         self.metrics = EmfMetrics(aws.dynamodb(), told.state_table, utc_now)
         self.cases = Cases(self.client)
         self.breakers = _breakers(told.state_table, told.queue_arns)
+        self.budget = DynamoBudget(aws.dynamodb(), told.state_table, time.time)
+
+    def flush(self) -> None:
+        """At the end of an invocation: what it measured, and what Salesforce said of the API budget."""
+        self.metrics.flush()
+        usage, self.client.usage = self.client.usage, None
+        if usage is not None:
+            try:
+                self.budget.note(usage)
+            except (Retryable, Permanent):
+                return  # the next invocation notes it
 
     def org(self) -> Org:
         """What only the org and the migration's state can tell (three calls)."""
@@ -312,7 +324,7 @@ class _Workshop(_House):
             isolated=isolated,
         )
         return Queue(
-            lambda records, request_id: consumer.handle(records, request_id=request_id), Payloads(aws.s3(), bucket), self.metrics.flush
+            lambda records, request_id: consumer.handle(records, request_id=request_id), Payloads(aws.s3(), bucket), self.flush
         )
 
 
@@ -359,21 +371,34 @@ def sweep() -> Callable[[], dict[str, int]]:
 
 
 def breaker_round() -> Callable[[], Mapping[System, str]]:
-    """Probe what is away, close what answers, put the queues right; a system that is back starts a sweep."""
+    """Probe what is away, close what answers, put the queues right; a system that is back starts a sweep. Then the API budget is spread."""
     told = settings.load(settings.BreakerRound)
     breakers = _breakers(told.state_table, told.queue_arns)
     salesforce, other = salesforce_client(told), oms_client(told)
 
     def salesforce_answers() -> bool:
         try:
-            return salesforce.budget().left > 0
+            return salesforce.budget().usable
         except (Retryable, Permanent):
             return False
 
     def recovered(system: System, seconds: float) -> None:
         aws.functions().invoke(FunctionName=told.sweep_function, InvocationType="Event", Payload=b"{}")
 
-    return lambda: attend(breakers, {"salesforce": salesforce_answers, "oms": other.healthy}, recovered)
+    budget = DynamoBudget(aws.dynamodb(), told.state_table, time.time)
+    windows = EventSourceWindows(aws.functions(), told.queue_arns.split(","))
+    gauge = EmfMetrics(aws.dynamodb(), told.state_table, utc_now)
+
+    def round_() -> Mapping[System, str]:
+        standing = attend(breakers, {"salesforce": salesforce_answers, "oms": other.healthy}, recovered)
+        if standing["salesforce"] != "open":
+            try:
+                spread(budget, salesforce.budget, windows, gauge, time.time)
+            except (Retryable, Permanent) as fault:
+                logger.warning("budget unknown", code=fault.code)
+        return standing
+
+    return round_
 
 
 # ------------------------------------------------------------------------------------------------------------ for handlers

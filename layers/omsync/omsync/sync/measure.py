@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from omsync.platform.telemetry import metrics
+from omsync.salesforce.limits import Usage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,6 +38,11 @@ class EmfMetrics:
         """One change's way from its commit on one side to its commit on the other."""
         metrics.add_metric(name="LagFromOms" if origin == "oms" else "LagFromSalesforce", unit=MetricUnit.Seconds, value=max(0.0, seconds))
         self.lags.setdefault(origin, []).append(max(0.0, seconds))
+
+    def budget(self, usage: Usage) -> None:
+        """What is left of the day's API requests."""
+        metrics.add_metric(name="ApiRequestsLeft", unit=MetricUnit.Count, value=usage.left)
+        metrics.add_metric(name="ApiRequestsUsed", unit=MetricUnit.Percent, value=100 * (1 - usage.share_left))
 
     def flush(self) -> None:
         """Keep what was observed. A loss here loses a figure, not a change: it is not worth failing a batch."""

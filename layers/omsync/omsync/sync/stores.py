@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.salesforce.limits import Usage
 from omsync.sync.breaker import BreakerState, System
+from omsync.sync.budget import Noted
 from omsync.sync.consume import Result
 
 if TYPE_CHECKING:
@@ -163,6 +165,60 @@ class EventSourceValves:
             self.client.update_event_source_mapping(UUID=uuid, Enabled=running)
         except self.client.exceptions.ResourceInUseException:
             return
+
+
+@dataclass(frozen=True, slots=True)
+class EventSourceWindows:
+    """`Windows`: the batching windows of the queues' event source mappings. A queue that is worked on message by message has none."""
+
+    client: LambdaClient
+    queues: Sequence[str]
+
+    def stretch(self, seconds: int) -> None:
+        """Set what differs; a mapping in transition is left to the next round."""
+        try:
+            for arn in self.queues:
+                for mapping in self.client.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
+                    if mapping.get("MaximumBatchingWindowInSeconds", 0) not in (0, seconds):
+                        self._set(mapping["UUID"], seconds)
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+
+    def _set(self, uuid: str, seconds: int) -> None:
+        try:
+            self.client.update_event_source_mapping(UUID=uuid, MaximumBatchingWindowInSeconds=seconds)
+        except self.client.exceptions.ResourceInUseException:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoBudget:
+    """`BudgetStore` in the state table: pk `budget/salesforce`."""
+
+    client: DynamoDBClient
+    table: str
+    now: Callable[[], float]
+
+    def read(self) -> Noted | None:
+        """What was noted last."""
+        try:
+            item = self.client.get_item(TableName=self.table, Key={"pk": {"S": "budget/salesforce"}}).get("Item")
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return Noted(Usage(int(item["used"]["N"]), int(item["total"]["N"])), float(item["at"]["N"])) if item else None
+
+    def note(self, usage: Usage) -> None:
+        """Of two at once the later one stands: they differ by a few requests."""
+        item: dict[str, AttributeValueTypeDef] = {
+            "pk": {"S": "budget/salesforce"},
+            "used": {"N": str(usage.used)},
+            "total": {"N": str(usage.total)},
+            "at": {"N": f"{self.now():.3f}"},
+        }
+        try:
+            self.client.put_item(TableName=self.table, Item=item)
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
 
 
 class CaseOpener(Protocol):
