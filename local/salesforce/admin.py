@@ -12,6 +12,7 @@ It is meant for whoever runs the stack: answers only requests that carry no fore
     POST   /_admin/login-as          {user: admin|integration|load|coordinator|clinician or a username}
     POST   /_admin/sessions/expire   {username?}
     POST   /_admin/permission-sets   {username, name}: assign one more
+    POST   /_admin/automation        {kind: trigger|validation_rule|flow|duplicate_rule, object, name, active?}: as Setup lists it
     POST   /_admin/reset             delete every record but the set-up's; counters, faults and limits too
 """
 
@@ -67,6 +68,7 @@ class Admin:
             ("POST", "login-as", self.login_as),
             ("POST", "sessions/expire", self.expire),
             ("POST", "permission-sets", self.assign),
+            ("POST", "automation", self.automate),
             ("POST", "reset", self.reset),
         ]
         return [Route(method, f"/_admin/{name}", self._answer(handler), auth=False, counts=False) for method, name, handler in table]
@@ -203,6 +205,16 @@ class Admin:
         credential.save(self.state.home / CREDENTIAL_FILE)
         self._publisher().configure(credential)
         return {"configured": True}
+
+    def automate(self, request: Request) -> object:
+        """An automation that somebody sets up or switches off; until `reset`."""
+        body = request.object()
+        kind, name, object_name = (_text(body, key) or "" for key in ("kind", "name", "object"))
+        obj = self.state.org.object(object_name)
+        if obj is None or not name:
+            raise ValueError(f"object is '{object_name}', name is '{name}': give an object of the org, and a name")
+        with self.state.store.write() as tx:
+            return {"id": Setup(self.state.store, tx).automate(kind, obj.name, name, active=body.get("active") is not False)}
 
     def reset(self, request: Request) -> object:
         """An org as on its first day; users, sessions, consumers and the Named Credential stay."""

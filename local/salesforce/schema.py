@@ -355,6 +355,7 @@ class Org:
     queues: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # developer name -> (label, object names)
     sync_fields: tuple[SyncField, ...] = ()
     triggers: dict[str, frozenset[str]] = field(default_factory=dict)  # object -> {"before insert", "after delete", ...}
+    trigger_names: dict[str, str] = field(default_factory=dict)  # trigger -> object
     metadata_records: Mapping[str, Mapping[str, str | float | bool | None]] = field(default_factory=dict)  # "Sync_Field.X" -> values
     settings: Mapping[str, str] = field(default_factory=dict)
 

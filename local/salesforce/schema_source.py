@@ -394,6 +394,7 @@ def _load_trigger(org: Org, path: Path) -> None:
         raise MetadataError(f"{path.name}: no `trigger X on Object (events)` found; mend the file")
     events = frozenset(" ".join(event.lower().split()) for event in match[3].split(","))
     org.triggers[match[2]] = org.triggers.get(match[2], frozenset()) | events
+    org.trigger_names[match[1]] = match[2]
 
 
 def _person_fields(org: Org) -> None:

@@ -7,6 +7,7 @@ the account under which prescribers live. Written past the DML engine, as set-up
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class Setup:
         self._record_types()
         self._queues()
         self._put("Pricebook2", "Name", "Standard Price Book", IsStandard=1, IsActive=1)
+        self._automation()
         group = self.org.objects["Account"].record_types.get("Medical_Group")
         kind = group.id if group else None
         self._put("Account", "OMS_Id__c", MEDICAL_GROUP_KEY, Name=MEDICAL_GROUP, RecordTypeId=kind, OwnerId=self.admin_id)
@@ -146,6 +148,51 @@ class Setup:
                     IsPersonType=int(kind.person),
                     Description=kind.description,
                 )
+
+    def _automation(self) -> None:
+        """What the metadata brings: its triggers and rules."""
+        for obj in self.org:
+            self._put("EntityDefinition", "QualifiedApiName", obj.name, DeveloperName=obj.name, Label=obj.label, DurableId=obj.name)
+        for name, object_name in self.org.trigger_names.items():
+            self.automate("trigger", object_name, name)
+        for obj in self.org:
+            for rule in obj.rules:
+                self.automate("validation_rule", obj.name, rule.name, active=rule.active)
+
+    def automate(self, kind: str, object_name: str, name: str, *, active: bool = True) -> str:
+        """Something that acts when a record is saved, as Setup lists it; switched on or off if it is there. Nothing here carries it out."""
+        entity = self._id("EntityDefinition", "QualifiedApiName", object_name)
+        if entity is None:
+            raise ValueError(f"no such object: {object_name}")
+        on = int(active)
+        of_entity: Row = {"EntityDefinitionId": entity}
+        kinds: dict[str, tuple[str, str, Row, Row]] = {
+            "trigger": ("ApexTrigger", "Name", of_entity | {"TableEnumOrId": object_name}, {"Status": "Active" if active else "Inactive"}),
+            "validation_rule": ("ValidationRule", "ValidationName", of_entity, {"Active": on}),
+            "duplicate_rule": ("DuplicateRule", "DeveloperName", {"MasterLabel": name, "SobjectType": object_name}, {"IsActive": on}),
+            "flow": (
+                "FlowDefinitionView",
+                "ApiName",
+                {"Label": name, "ProcessType": "AutoLaunchedFlow", "TriggerType": "RecordAfterSave", "TriggerObjectOrEventId": entity},
+                {"IsActive": on, "ActiveVersionId": make_id("301", 1 + zlib.crc32(name.encode())) if active else None},
+            ),
+        }
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(kinds)}")
+        sobject, key, fixed, state = kinds[kind]
+        found = self._known_automation(sobject, key, name, fixed)
+        if found is None:
+            return self._put(sobject, "Id", self.tx.new_ids(self.org.objects[sobject], 1)[0], **{key: name, **fixed, **state})
+        marks = ", ".join(f'"{column}" = ?' for column in state)
+        self.tx.connection.execute(f'UPDATE "{sobject}" SET {marks} WHERE "Id" = ?', [*state.values(), found])
+        return found
+
+    def _known_automation(self, sobject: str, key: str, name: str, fixed: Row) -> str | None:
+        """Names are unique within an object only."""
+        within = next((column for column in ("EntityDefinitionId", "SobjectType", "TriggerObjectOrEventId") if column in fixed), key)
+        sql = f'SELECT "Id" FROM "{sobject}" WHERE "{key}" = ? AND "{within}" = ?'
+        row = self.tx.connection.execute(sql, (name, fixed.get(within, name))).fetchone()
+        return str(row[0]) if row else None
 
     def _queues(self) -> None:
         for developer_name, (label, objects) in self.org.queues.items():

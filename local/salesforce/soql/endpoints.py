@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from local.salesforce.rest.http import ApiError, Request, Response, Route, text_parameter
+from local.salesforce.rest.state import INVALID_TYPE
 from local.salesforce.schema import FieldType, Kind
 from local.salesforce.soql.compiler import compile_query
-from local.salesforce.soql.errors import SoqlError
+from local.salesforce.soql.errors import SoqlError, error_at
 from local.salesforce.soql.executor import BATCH, MIN_BATCH, Executor, Locators
 from local.salesforce.soql.parser import parse
 from local.salesforce.soql.plan import Aggregation, Plan, Selection
@@ -17,6 +18,8 @@ from local.salesforce.soql.plan import Aggregation, Plan, Selection
 if TYPE_CHECKING:
     from local.salesforce.rest.state import OrgState
 
+_TOOLING = frozenset({"entitydefinition", "apextrigger", "validationrule", "flowdefinitionview", "user", "recordtype"})
+_TOOLING_ONLY = re.compile(r"\bFROM\s+(ValidationRule)\b", re.IGNORECASE)
 _BATCH_OPTION = re.compile(r"\s*batchSize\s*=\s*(\d{1,6})\s*", re.IGNORECASE)
 
 
@@ -39,6 +42,8 @@ class QueryEndpoints:
             Route("GET", f"{base}/queryAll", self._first(all_rows=True)),
             Route("GET", f"{base}/query/{{locator}}", self._more),
             Route("GET", f"{base}/queryAll/{{locator}}", self._more),
+            Route("GET", f"{base}/tooling/query", self._tooling),
+            Route("GET", f"{base}/tooling/query/{{locator}}", self._more),
         ]
 
     def _first(self, *, all_rows: bool) -> Callable[[Request], Response]:
@@ -47,6 +52,8 @@ class QueryEndpoints:
                 if "explain" in request.query:
                     return self._explain(request)
                 soql = text_parameter(request, "q")
+                if found := _TOOLING_ONLY.search(soql):
+                    raise error_at(soql, found.start(1), "INVALID_TYPE", INVALID_TYPE.format(found[1]))
                 context = self._state.context(request)
                 if request.query.get("columns", "").lower() == "true":
                     return Response(200, self._columns(soql, request))
@@ -55,6 +62,17 @@ class QueryEndpoints:
                 return Response(200, page.body(request.root))
 
         return handler
+
+    def _tooling(self, request: Request) -> Response:
+        """Setup's objects, and no others."""
+        with _answers():
+            soql = text_parameter(request, "q")
+            source = parse(soql).sources[0]
+            if source.path[0].lower() not in _TOOLING:
+                raise error_at(soql, source.offset, "INVALID_TYPE", INVALID_TYPE.format(source.path[0]))
+            page = self._executor.query(soql, self._state.context(request), request.root, all_rows=False, batch=_batch(request) or BATCH)
+            self._state.calls.note("query", len(page.records))
+            return Response(200, page.body(f"{request.root}/tooling"))
 
     def _more(self, request: Request) -> Response:
         with _answers():

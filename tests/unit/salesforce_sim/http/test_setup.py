@@ -56,3 +56,34 @@ def test_the_lasting_session_survives_a_restart_and_is_for_the_owner_alone(tmp_p
         close(server)
     assert tokens[0] == tokens[1]
     assert (home / SESSION_FILE).stat().st_mode & 0o077 == 0
+
+
+def _named(org: Org, soql: str, *, tooling: bool = True) -> list[str]:
+    answer = org.get("tooling/query" if tooling else "query", params={"q": soql})
+    assert answer.status == 200, answer.text
+    return [" ".join(str(value) for key, value in one.items() if isinstance(value, str)) for one in answer.json()["records"]]
+
+
+def test_the_tooling_api_knows_what_acts_on_a_save(org: Org) -> None:
+    rules = "SELECT ValidationName FROM ValidationRule WHERE Active = true AND EntityDefinition.QualifiedApiName = 'Clinical_Note__c'"
+    assert "OMSync_Signed_Is_Final" in _named(org, rules)
+    assert "AccountSync" in _named(
+        org, "SELECT Name FROM ApexTrigger WHERE Status = 'Active' AND EntityDefinition.QualifiedApiName = 'Account'"
+    )
+    refused = org.get("query", params={"q": "SELECT ValidationName FROM ValidationRule"})
+    assert (refused.status, refused.json()[0]["errorCode"]) == (400, "INVALID_TYPE"), "validation rules are the Tooling API's alone"
+    assert org.get("tooling/query", params={"q": "SELECT Id FROM Account"}).status == 400
+
+
+def test_somebody_sets_up_a_flow_and_switches_it_off(org: Org) -> None:
+    flows = "SELECT ApiName FROM FlowDefinitionView WHERE ActiveVersionId != null AND TriggerObjectOrEvent.QualifiedApiName = 'Order'"
+    for active, expected in ((True, ["Greet_Buyers"]), (False, []), (True, ["Greet_Buyers"])):
+        body = {"kind": "flow", "object": "order", "name": "Greet_Buyers", "active": active}
+        assert org.admin("POST", "automation", body).status == 200
+        assert _named(org, flows) == expected
+    body = {"kind": "duplicate_rule", "object": "Account", "name": "Standard_Account_Rule"}
+    assert org.admin("POST", "automation", body).status == 200
+    assert _named(org, "SELECT DeveloperName FROM DuplicateRule WHERE IsActive = true", tooling=False) == ["Standard_Account_Rule"]
+    assert org.admin("POST", "automation", {**body, "kind": "spell"}).status == 400
+    org.admin("POST", "reset")
+    assert _named(org, flows) == []
