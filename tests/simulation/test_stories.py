@@ -105,6 +105,38 @@ def test_a_change_in_salesforce_is_in_the_oms_and_its_echo_changes_nothing(share
     assert (shared.world.rows[PATIENT].version, shared.record().save) == state
 
 
+def carried(outcomes: Sequence[Outcome]) -> list[str]:
+    """The sides whose changes were carried. A record that two hints name by different ids has one outcome, twice."""
+    return sorted(side for outcome in {id(outcome): outcome for outcome in outcomes}.values() for side in outcome.brought)
+
+
+def test_each_change_is_told_once_with_its_side_and_its_time(shared: House) -> None:
+    """Its echoes, a second look, and the version that Salesforce is told are no changes."""
+    shared.salesforce_edits(PATIENT, phone="3")
+    [stamp] = [stamp for name, stamp in shared.record().stamps.items() if name == "phone__c"]
+    done = shared.sync()
+    assert carried(done) == ["salesforce"]
+    assert [outcome.brought["salesforce"] for outcome in done if outcome.brought] == [stamp.at]
+    shared.oms_edits(PATIENT, phone="4")
+    assert carried(shared.sync()) == ["oms"]
+    shared.oms_edits(PATIENT, phone="5")
+    shared.salesforce_edits(PATIENT, nick="Al")
+    assert carried(shared.sync()) == ["oms", "salesforce"]
+    assert carried(shared.sync(PATIENT)) == []
+    shared.salesforce_edits(PATIENT, number="an edit that is not allowed, and put right")
+    assert carried(shared.sync()) == []
+
+
+def test_a_birth_a_deletion_and_a_command_are_changes_of_salesforce_s(shared: House) -> None:
+    record = shared.born("Case", subject="s")
+    assert "salesforce" in carried(shared.sync())
+    shared.world.delete_record(record)
+    assert carried(shared.sync()) == ["salesforce"]
+    key = order(shared)
+    shared.world.save_as_person(shared.record(key), {COMMAND.field: Typed("reship", 7)})
+    assert carried(shared.sync()) == ["oms", "salesforce"], "the request, and its result that comes back"
+
+
 def test_what_is_in_step_costs_no_write_not_even_to_the_ledger(shared: House) -> None:
     revision = shared.world.items[PATIENT].revision
     assert [outcome.kind for outcome in shared.sync(PATIENT)] == ["in_step"]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from omsync.platform.errors import Permanent, Retryable, Stale
-from omsync.sync.effects import Await, Batch, PatchRow, ReadItem, ReadRow
+from omsync.sync.effects import LOOKS, Await, Batch, PatchRow, ReadItem, ReadRow
 from omsync.sync.ports import Answers, Patch, Ports
 from omsync.sync.records import Item, OmsRow, Outcome, RecordKey
 
@@ -87,13 +87,41 @@ def test_a_record_that_begins_again_holds_up_nobody() -> None:
 def test_a_straggler_catches_up_before_the_others_write() -> None:
     async def work(key: RecordKey) -> Outcome:
         if key == B:
-            for _ in range(3):
+            for _ in range(LOOKS - 1):
                 await ReadItem(key)
         return await look_and_patch(key)
 
     oms = Recorder()
     run(oms, work, A, B)
     assert oms.calls[-1] == ("patch", ["a", "b"])
+
+
+def test_neighbours_do_not_wait_for_a_record_that_begins_again_and_again() -> None:
+    """It loses before it writes anything, always at the same place; the others have something to write."""
+
+    async def work(key: RecordKey) -> Outcome:
+        if key == B:
+            for _ in range(20):
+                await ReadItem(key)
+                await ReadRow(key)
+        return await look_and_patch(key)
+
+    oms = Recorder()
+    run(oms, work, A, B, C)
+    patched = oms.calls.index(("patch", ["a", "c"]))
+    assert sum(kind == "item" for kind, _ in oms.calls[:patched]) == LOOKS
+    assert oms.calls[-1] == ("patch", ["b"])
+
+
+def test_who_waits_for_a_hot_record_gets_it_all_the_same() -> None:
+    async def work(key: RecordKey) -> Outcome:
+        if key == A:
+            return await Await(B)
+        for _ in range(LOOKS + 3):
+            await ReadItem(key)
+        return await look_and_patch(key)
+
+    assert [outcome.key for outcome in run(Recorder(), work, A, B)] == [B, B]
 
 
 def test_an_awaited_record_runs_once_for_all_that_wait_and_their_outcome_is_its() -> None:

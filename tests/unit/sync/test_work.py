@@ -15,7 +15,7 @@ from omsync.mapping.compiled import Compiled, compile_mapping
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage, SyncMessage
-from omsync.sync.records import Outcome, RecordKey, RecordRef, SalesforceRef
+from omsync.sync.records import EPOCH, Outcome, RecordKey, RecordRef, SalesforceRef
 from omsync.sync.staff import ASK_AGAIN_SECONDS, StaffDirectory, StaffMatcher, User
 from omsync.sync.work import MappedRoutes, MirrorWorker, SyncWorker
 
@@ -92,13 +92,32 @@ def test_what_the_deadline_cut_off_is_not_reached() -> None:
     assert not result.reached
 
 
-def test_lag_is_measured_for_pushes_that_brought_something() -> None:
-    at = NOW - timedelta(seconds=2)
-    orders = {"table": "orders", "committed_at": at}
-    _, lag = work(Synchroniser(), look(id=A, **orders), look(id=B, **{**orders, "origin": "sweep"}))
-    assert lag.seen == [("oms", 2.0)]
-    quiet = Synchroniser(outcome=Outcome("in_step"))
-    assert work(quiet, look(id=A, **orders))[1].seen == []
+ORDER = RecordKey("orders", A)
+HINT: dict[str, Any] = {"sobject": "Order", "salesforce_id": "801", "origin": "salesforce", "committed_at": NOW - timedelta(seconds=3)}
+EVENT: dict[str, Any] = {"table": "orders", "id": A, "committed_at": NOW - timedelta(seconds=2)}
+
+
+def measured(outcome: Outcome, *messages: dict[str, Any]) -> list[tuple[str, float]]:
+    return sorted(work(Synchroniser(outcome=outcome), *(look(**message) for message in messages))[1].seen)
+
+
+def micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def test_lag_is_measured_once_for_each_side_whose_change_was_carried() -> None:
+    """By whichever message: the other side's is often sooner, and finds the record in step when it comes itself."""
+    edited = micros(NOW - timedelta(seconds=5))
+    both = Outcome("written", ORDER, brought={"oms": None, "salesforce": edited})
+    assert measured(both, EVENT, HINT, HINT) == [("oms", 2.0), ("salesforce", 5.0)]
+    assert measured(Outcome("written", ORDER, brought={"salesforce": edited}), EVENT) == [("salesforce", 5.0)]
+    assert measured(Outcome("written", ORDER, brought={"salesforce": None}), HINT, EVENT) == [("salesforce", 3.0)]
+
+
+def test_nothing_is_measured_where_nothing_was_carried_or_nobody_pushed() -> None:
+    assert measured(Outcome("in_step", ORDER), EVENT, HINT) == []
+    assert measured(Outcome("written", ORDER), EVENT) == [], "Salesforce was only told the version"
+    assert measured(Outcome("written", ORDER, brought={"oms": 1}), {**EVENT, "origin": "sweep"}) == []
 
 
 @dataclass

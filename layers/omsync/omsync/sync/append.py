@@ -76,6 +76,7 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
         if written is None:
             return None
         record_id = written
+        work.carried_from_oms(item, row)
     await work.save(replace(item, salesforce_id=record_id, buried=None, version=row.version, lease=None, mapping=work.rules.fingerprint))
     return None
 
@@ -111,6 +112,8 @@ async def _report(work: Work, stored: Item | None, item: Item, row: OmsRow, reco
     if not stale and (units or record.version != row.version):
         fields = work.rules.fields(row, record.object, units)
         await WriteRecord(Write(object=record.object, id=record.id, fields=fields, version=row.version, oms_id=work.key.id))
+        if units:
+            work.carried_from_oms(item, row)
     version = max(row.version, record.version or 0)
     done = replace(item, object=record.object, salesforce_id=record.id, version=version, lease=None, mapping=work.rules.fingerprint)
     if done != stored:

@@ -42,6 +42,7 @@ async def bear(work: Work, item: Item, record: SalesforceRecord) -> None:
     item = replace(item, object=record.object, salesforce_id=record.id, gone=False, intent=intent)
     item = await work.save(item)
     row = await CreateRow(Creation(work.key, intent.id, work.rules.birth(record)))
+    work.carried_from_salesforce(record, intent.births[-1])
     base = base_of_birth(work, intent, row, record.object)
     await work.save(replace(item, base={**item.base, **base}, intent=None, mapping=work.rules.fingerprint))
 

@@ -23,6 +23,7 @@ async def execute(work: Work, record: SalesforceRecord) -> bool:
     key = f"{record.id}:{stamp.save if stamp else 0}"
     try:
         await PatchRow(Patch(work.key, key, None, {command.column: requested}))
+        work.carried("salesforce", stamp.at if stamp else None)
     except Refused as refused:
         if not refused.columns:  # refused requests carry their reason back in the result column; anything else is a fault
             raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from omsync.platform.errors import Permanent
 from omsync.sync.digests import Digests
 from omsync.sync.effects import FindRecord, OpenCase, ReadRecord, SaveItem
 from omsync.sync.ports import CaseRequest, Clock, Lookup, Registry, TableRules
-from omsync.sync.records import Item, RecordKey, SalesforceRecord, SalesforceRef
+from omsync.sync.records import CHANGED_BY, Item, OmsRow, RecordKey, SalesforceRecord, SalesforceRef, Side, from_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,23 @@ class Work:
     rules: TableRules
     shared: Shared
     seen: SalesforceRef | None = None
+    brought: dict[Side, int | None] = field(default_factory=dict)  # see Outcome
+
+    def carried(self, side: Side, since: int | None) -> None:
+        """A change of that side is on the other one; of several the oldest counts."""
+        known = self.brought.get(side)
+        self.brought[side] = since if known is None else min(known, since or known)
+
+    def carried_from_oms(self, item: Item, row: OmsRow) -> None:
+        """Salesforce took the row. Unless it had that version already: then a person's edit was put right, and no change was carried."""
+        if item.version is None or row.version > item.version:
+            told = row.values.get("updated_at")
+            self.carried("oms", from_iso(told) if isinstance(told, str) and row.changed_by != CHANGED_BY else None)
+
+    def carried_from_salesforce(self, record: SalesforceRecord, units: Iterable[str]) -> None:
+        """The OMS took these units."""
+        stamps = [stamp.at for unit in units if (stamp := self.rules.stamp(record, unit)) is not None]
+        self.carried("salesforce", min(stamps, default=None))
 
     async def save(self, item: Item) -> Item:
         """Save the item; Stale if somebody else did meanwhile."""

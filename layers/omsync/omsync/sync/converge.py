@@ -51,8 +51,8 @@ from omsync.sync.plan import Look, Plan, case_for, plan
 from omsync.sync.ports import Attachment, CaseStatus, Lookup, Patch, Ports, Refused, Registry, Write
 from omsync.sync.records import Intent, Item, OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef
 
-#: looks at one record before it is left to a later attempt
-ROUNDS = 10
+#: looks at one record before it is left to a later attempt: a birth with its parents takes five, the rest is for races
+ROUNDS = 6
 #: how long an insert without a unique key is nobody else's; longer than any function runs
 LEASE_SECONDS = 20 * 60
 
@@ -120,7 +120,7 @@ class Synchroniser:
                 except Stale:
                     continue
                 if outcome is not None:
-                    return outcome
+                    return replace(outcome, brought=dict(work.brought))
         except OmsyncError as error:
             error.record = error.record or str(key)
             raise
@@ -186,6 +186,7 @@ async def _create(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     record_id = await _write(work, item, row, write)
     if record_id is None:
         return None
+    work.carried_from_oms(item, row)
     base = dict(intent.to_salesforce)
     done = replace(item, salesforce_id=record_id, buried=None, base=base, held={}, version=row.version, save=1, intent=None, afloat=())
     await _commit(work, item, done, row, {})
@@ -230,6 +231,7 @@ async def _merge(work: Work, stored: Item, look: Look, lookups: list[str]) -> Ou
         row = await _patch(work, item, intent, Patch(work.key, intent.id, look.row.version, columns))
         if row is None:
             return None
+        work.carried_from_salesforce(record, made.to_oms)
         look = look.of(await follow_merges(work, row, lookups))
         for unit in filter(look.differ, made.to_oms):
             await LogConflict(look.conflict(unit, "altered", "oms"))
@@ -261,7 +263,11 @@ async def _bring_salesforce(work: Work, item: Item, look: Look, made: Plan) -> i
         version=row.version,
         oms_id=work.key.id if renamed else None,
     )
-    return None if await _write(work, item, row, write) is None else record.save + 1
+    if await _write(work, item, row, write) is None:
+        return None
+    if units:
+        work.carried_from_oms(item, row)
+    return record.save + 1
 
 
 def _columns(look: Look, made: Plan) -> dict[str, Json]:

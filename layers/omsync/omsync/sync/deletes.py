@@ -56,6 +56,7 @@ async def _set_deleted(work: Work, item: Item, row: OmsRow, *, deleted: bool) ->
     except Refused:
         await work.save(replace(item, intent=None))
         raise
+    work.carried("salesforce", None)
     await work.save(replace(item, gone=deleted, intent=None))
 
 

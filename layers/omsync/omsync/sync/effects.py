@@ -3,7 +3,7 @@
 The protocol of a record (`converge`, `births`, ...) reads as straight-line code: `row = await ReadRow(key)`. There is no event loop: the
 batch collects what its coroutines wait for, makes one port call for all effects of a kind, and hands each coroutine its own answer or
 raises its own error in it. Kinds are performed in the order of `stage`, the earliest first, so that records which had to begin again
-catch up with the others, and writes go out together.
+catch up with the others, and writes go out together. Nobody waits for a record that begins again and again: after `LOOKS` looks it comes last.
 
 `Batch.steps()` stops before every port call: that is where a simulation preempts or kills it.
 """
@@ -29,6 +29,9 @@ from omsync.sync.ports import (
     Write,
 )
 from omsync.sync.records import Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef
+
+#: looks at a record for which its neighbours wait
+LOOKS = 3
 
 type Steps[T] = Coroutine[Effect[object], object, T]
 
@@ -249,12 +252,19 @@ class Task:
         self.work = work
         self.waits_for: Effect[object] | None = None
         self.outcome: Outcome | None = None
+        self.looks = 0
         self.advance(None)
+
+    @property
+    def late(self) -> bool:
+        """It has begun again more often than its neighbours have time for."""
+        return self.looks > LOOKS
 
     def advance(self, answer: object) -> None:
         """Hand over an answer, or raise it if it is an error, and run to the next effect or the end."""
         try:
             self.waits_for = self.work.throw(answer) if isinstance(answer, OmsyncError) else self.work.send(answer)
+            self.looks += isinstance(self.waits_for, ReadItem)
         except StopIteration as end:
             self._end(cast(Outcome, end.value))
         except OmsyncError as error:
@@ -308,11 +318,12 @@ class Batch:
         """Pauses before every port call, ends when all are finished."""
         while True:
             self._join()
-            kinds: dict[type[Effect[object]], list[Task]] = {}
-            for task in self._unfinished():
-                kinds.setdefault(type(cast("Effect[object]", task.waits_for)), []).append(task)
-            if not kinds:
+            waiting = [task for task in self._unfinished() if not isinstance(task.waits_for, Await)]
+            if not waiting:
                 return
+            kinds: dict[type[Effect[object]], list[Task]] = {}
+            for task in [task for task in waiting if not task.late] or waiting:
+                kinds.setdefault(type(cast("Effect[object]", task.waits_for)), []).append(task)
             kind = min(kinds, key=lambda kind: kind.stage)
             yield
             self._perform(kind, kinds[kind])

@@ -36,6 +36,8 @@ async def resolve(work: Work, item: Item, intent: Intent) -> Item:
             if answer is not None:
                 agreed = taken(work, intent.to_oms, answer, _object(item))
                 base |= agreed
+                if intent.to_oms or intent.gone is not None:
+                    work.carried("salesforce", None)
                 # what was accepted is settled: an edit of the OMS since then is a new one. A refused unit's Case is still to be closed.
                 held = {unit: hold for unit, hold in held.items() if unit not in agreed or hold.reason == "refused"}
                 gone = gone if intent.gone is None else intent.gone

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, field_validator
 #: who noticed the change; latency is measured for pushes, not for what a sweep or reconciliation found
 type Origin = Literal["oms", "salesforce", "sweep", "reconciliation", "migration", "parent", "case"]
 
+#: what an input transformer makes of an absent value, and of one that is null, where its template has quotes
+_NOTHING = ("", "null")
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -22,10 +25,10 @@ class _Message(BaseModel):
     @field_validator("committed_at", mode="before")
     @classmethod
     def _none_for_nothing(cls, value: object) -> object:
-        """A partner event bus's transformer writes what is absent as ''; Salesforce gives milliseconds since 1970 for a moment."""
+        """A partner event bus's transformer writes `_NOTHING` for what is absent; Salesforce gives milliseconds since 1970 for a moment."""
         if isinstance(value, str) and value.isdigit():
             return datetime.fromtimestamp(int(value) / 1000, UTC)
-        return value or None
+        return None if value in _NOTHING else value
 
     #: how often a Retryable outcome has sent it again
     attempt: int = 0
@@ -54,7 +57,7 @@ class SyncMessage(_Message):
     @field_validator("record_type", "master_id", mode="before")
     @classmethod
     def _none_for_empty(cls, value: object) -> object:
-        return value or None
+        return None if value in _NOTHING else value
 
 
 class LifecycleMessage(_Message):

@@ -206,12 +206,16 @@ type OutcomeKind = Literal["in_step", "written", "skipped", "ignored", "retired"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one ref. `error` for retryable and permanent; `reason` says why a record was skipped or ignored."""
+    """What became of one ref. `error` for retryable and permanent; `reason` says why a record was skipped or ignored.
+
+    `brought`: the sides whose changes were carried to the other one, and since when those had waited (None: it cannot be told).
+    """
 
     kind: OutcomeKind
     key: RecordKey | None = None
     reason: str = ""
     error: OmsyncError | None = None
+    brought: Mapping[Side, int | None] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from omsync.mapping.model import Mappings
 from omsync.platform.errors import Permanent
 from omsync.sync.consume import NOT_REACHED, Result
 from omsync.sync.messages import MirrorMessage, SyncMessage
-from omsync.sync.records import Outcome, RecordKey, RecordRef, SalesforceRef
+from omsync.sync.records import EPOCH, Outcome, RecordKey, RecordRef, SalesforceRef
 
 #: the record type of the Cases that omsync itself opens; closing one settles what it was opened for
 INTEGRATION_CASE = ("Case", "Integration")
@@ -73,9 +73,26 @@ class SyncWorker:
         wanted = list(dict.fromkeys(ref for ref in refs if isinstance(ref, tuple)))
         outcomes = dict(zip(wanted, self.synchroniser.synchronise(wanted, deadline=self.deadline()), strict=True))
         results = [_result(outcomes[ref]) if isinstance(ref, tuple) else ref for ref in refs]
-        for message, result in zip(messages, results, strict=True):
-            observe(self.lag, message.origin, message.committed_at, result, self.now())
+        self._measure(messages, refs, outcomes)
         return results
+
+    def _measure(self, messages: Sequence[SyncMessage], refs: Sequence[RecordRef | Result], outcomes: Mapping[RecordRef, Outcome]) -> None:
+        """Lag, once for each side of a record whose change was carried across, whichever message made us look.
+
+        What a sweep alone found says nothing about latency.
+        """
+        pushes: dict[RecordKey, list[SyncMessage]] = {}
+        for message, ref in zip(messages, refs, strict=True):
+            if isinstance(ref, tuple) and (key := outcomes[ref].key) is not None and message.origin in ("oms", "salesforce"):
+                pushes.setdefault(key, []).append(message)
+        brought = {outcome.key: outcome.brought for outcome in outcomes.values() if outcome.key in pushes}
+        now = self.now()
+        for key, sides in brought.items():
+            for side, since in sides.items():
+                told = [one.committed_at for one in pushes[key] if one.origin == side and one.committed_at is not None]
+                moment = EPOCH + timedelta(microseconds=since) if since is not None else min(told, default=None)
+                if moment is not None:
+                    self.lag.observe(side, (now - moment).total_seconds())
 
     def _refs(self, messages: Sequence[SyncMessage]) -> list[RecordRef | Result]:
         """Which record each message means; a Result for one that means none."""
