@@ -1,0 +1,141 @@
+"""What a handler answers whatever happens, by which the state machine decides: wait, with jitter; hold still; fail for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from omsync.migration.control import Control
+from omsync.migration.model import ChunkRef
+from omsync.migration.steps import AGAIN, control_step, load_step, verify_step
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.salesforce.client import Usage
+from tests.unit.mapping.samples import sample
+from tests.unit.migration.test_certificate import Cursor
+from tests.unit.migration.test_chunks import row_id
+from tests.unit.migration.world import World
+
+REF = ChunkRef(migration="m", run=1, table="products", number=0)
+
+
+@dataclass
+class Steps:
+    """`steps.OrgSteps` over a world."""
+
+    world: World
+    backlog: int = 0
+    usage: Usage = Usage(0, 100)  # noqa: RUF009  (frozen)
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.files, self.chunks, self.load, self.link, self.verify = world.files, world.chunks, world.load, world.link, world.verify
+        live = Backlog(lambda: self.backlog)
+        self.control = Control(world.files, world.states, world.judge, Cursor(), live, lambda: self.usage, now=world.now)  # type: ignore[arg-type]
+        self.load.held_up = self.link.held_up = self.control.held_up
+        self.prepare: Any = None
+
+
+@dataclass
+class Backlog:
+    """`ports.Live` that is only asked how much waits."""
+
+    backlog: Callable[[], int]
+
+
+@pytest.fixture
+def steps() -> Steps:
+    world = World()
+    world.oms.put("products", sample("products", id=row_id(1)))
+    world.plan.run("m", 1)
+    world.extract.run(REF)
+    return Steps(world)
+
+
+def failing(steps: Steps, fault: OmsyncError) -> None:
+    def look(*_: object, **__: object) -> None:
+        raise fault
+
+    steps.world.org.present = look  # type: ignore[method-assign,assignment]
+
+
+def told(steps: Steps, step: str = "load") -> dict[str, Any]:
+    return load_step(steps, {"step": step, "ref": REF.model_dump()})
+
+
+def test_a_passing_fault_waits_with_jitter(steps: Steps) -> None:
+    failing(steps, Retryable("Salesforce is away", code="salesforce.unavailable"))
+    answers = [told(steps) for _ in range(30)]
+    assert {one["outcome"] for one in answers} == {"wait"}
+    seconds = {one["wait_seconds"] for one in answers}
+    assert AGAIN[0] <= min(seconds) < max(seconds) <= AGAIN[1]
+    assert len(seconds) > 5, "chunks that failed together do not come back together"
+
+
+def test_a_fault_that_says_when_is_believed(steps: Steps) -> None:
+    failing(steps, Retryable("busy", code="busy", after=120))
+    assert 120 <= told(steps)["wait_seconds"] <= 125
+
+
+def test_a_lasting_fault_ends_the_chunk_and_only_it(steps: Steps) -> None:
+    failing(steps, Permanent("no such object", code="INVALID_TYPE"))
+    answer = told(steps)
+    assert (answer["outcome"], answer["reason"]) == ("failed", "INVALID_TYPE: no such object")
+
+
+@pytest.mark.parametrize(
+    ("usage", "backlog", "paused", "reason"),
+    [
+        (Usage(0, 100), 0, True, "paused by Ada"),
+        (Usage(81, 100), 0, False, "the API budget is down to 19 of 100"),
+        (Usage(0, 100), 20_001, False, "20,001 messages wait for the live writers"),
+    ],
+    ids=["an operator", "API budget", "sync lag"],
+)
+def test_work_that_holds_still_begins_no_job_and_goes_on_by_itself(
+    steps: Steps, usage: Usage, backlog: int, paused: bool, reason: str
+) -> None:
+    steps.usage, steps.backlog = usage, backlog
+    steps.control.pause("m", paused=paused, by="Ada")
+    answer = told(steps)
+    assert answer["outcome"] == "paused"
+    assert answer["reason"].startswith(reason)
+    assert answer["wait_seconds"] > 0
+    assert steps.world.org.jobs == {}
+    assert control_step(steps, {"step": "status", "migration": "m", "run": 1})["held_up"].startswith(reason)
+    steps.usage, steps.backlog = Usage(0, 100), 0
+    steps.control.pause("m", paused=False, by="Ada")
+    assert told(steps)["outcome"] == "wait"
+    assert len(steps.world.org.jobs) == 1
+
+
+def test_a_job_under_way_is_finished_while_work_holds_still(steps: Steps) -> None:
+    assert told(steps)["outcome"] == "wait"
+    steps.control.pause("m", paused=True, by="Ada")
+    assert told(steps)["outcome"] == "paused", "the next object's job is not begun"
+    first, second = steps.chunks.read(REF).parts
+    assert (first.done, first.succeeded, second.job) == (True, 1, None)
+
+
+def test_the_live_writers_are_waited_for_until_nearly_nothing_is_left(steps: Steps) -> None:
+    steps.backlog = 201
+    assert control_step(steps, {"step": "quiet", "migration": "m", "run": 1})["outcome"] == "wait"
+    steps.backlog = 200
+    assert control_step(steps, {"step": "quiet", "migration": "m", "run": 1})["outcome"] == "done"
+
+
+def test_what_failed_is_judged_at_the_runs_end(steps: Steps) -> None:
+    """A chunk's failure is tolerated while its neighbours work; then the certificate says what is wanting."""
+    answer = control_step(steps, {"step": "judge", "migration": "m", "run": 1})
+    assert answer["outcome"] == "failed"
+    assert "chunks not verified" in answer["reason"]
+
+
+@pytest.mark.parametrize("step", [load_step, verify_step, control_step])
+def test_a_step_that_nobody_has_is_named(steps: Steps, step: Callable[..., dict[str, Any]]) -> None:
+    if step is verify_step:
+        assert step(steps, {"step": "verify"})["reason"].endswith("step verify needs a ref")
+    else:
+        assert "no step 'dance'" in step(steps, {"step": "dance", "ref": REF.model_dump()})["reason"]
