@@ -43,16 +43,15 @@ def cli(data: str, keep: str, quick: bool, out: Path) -> None:
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     console = Console() if sys.stdout.isatty() else Console(width=112)
     demo = Demo(out, data, quick, Show(console))
+    ok = interrupted = False
     try:
         ok = demo.run()
     except KeyboardInterrupt:
-        console.print("\ninterrupted; stopping what was started")
-        demo.end(keep=False)
-        raise SystemExit(130) from None
-    except BaseException:
-        demo.end(keep=False)
-        raise
-    demo.end(keep=bool(keep))
+        interrupted = True
+    finally:
+        demo.end(keep=bool(keep) and not interrupted and demo.told, interrupted=interrupted)
+    if interrupted:
+        raise SystemExit(130)
     if keep:
         _tell_addresses(console, demo)
     console.print(f"the page: {out / 'index.html'}", highlight=False, soft_wrap=True)
@@ -69,6 +68,8 @@ class Demo:
         self.journal = Journal()
         self.traffic: Traffic | None = None
         self.stage: Stage | None = None
+        #: has it come to its end?
+        self.told = False
 
     def run(self) -> bool:
         """True if every promise was kept."""
@@ -89,10 +90,13 @@ class Demo:
             self.perform(stage, step.name, step.title, step.perform)
         self.perform(stage, "occasions", "22 patients have reasons for 22 emails", emails.occasions)
         self.perform(stage, "outage", "Salesforce goes away under traffic", lambda stage: outage.goes_away(stage, traffic))
-        self.perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
+        # emails need no Salesforce: meanwhile it catches up
         self.perform(stage, "emails", "Every email goes out once", lambda stage: emails.arrive(stage, self.children))
+        self.perform(stage, "back", "Salesforce is back, and everything arrives", lambda stage: outage.comes_back(stage, traffic))
+        self.perform(stage, "traffic", "The traffic beside it all", lambda stage: _end_traffic(stage, traffic))
         self.perform(stage, "compared", "Every mapped value on both sides", comparison.compares)
         self._report()
+        self.told = True
         return not self.journal.broken
 
     def _up(self) -> None:
@@ -120,6 +124,8 @@ class Demo:
             stage.broken(f"refused: {refused}")
         except StackFault as fault:
             stage.broken(str(fault))
+        except Exception as fault:  # noqa: BLE001  a step's border: whatever it met, its promise is broken, and the next one is tried
+            stage.broken(f"{type(fault).__name__}: {str(fault).partition('\n')[0]}")
         self.journal.end(record)
         self.show.rest()
 
@@ -128,12 +134,14 @@ class Demo:
         (self.out / "index.html").write_text(page.render(self.journal), encoding="utf-8")
         summary(self.show.console, self.journal)
 
-    def end(self, *, keep: bool) -> None:
+    def end(self, *, keep: bool, interrupted: bool = False) -> None:
         """Stop what was started. A second Ctrl-C does not get in between."""
-        self.show.rest()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
+        self.show.rest()
+        if interrupted:
+            self.show.console.print("\ninterrupted; stopping what was started")
         if self.traffic is not None:
             self.traffic.stop()
         self.children.stop()
@@ -142,7 +150,7 @@ class Demo:
 
 
 def _end_traffic(stage: Stage, traffic: Traffic) -> None:
-    """No more edits; those under way arrive."""
+    """There are no more edits; those under way arrive."""
     traffic.hush()
     if traffic.fault is not None:
         raise PromiseBroken(f"the traffic ended: {type(traffic.fault).__name__}: {traffic.fault}")
@@ -154,7 +162,7 @@ def _end_traffic(stage: Stage, traffic: Traffic) -> None:
 def _tell_addresses(console: Console, demo: Demo) -> None:
     endpoints = Home(demo.home).endpoints()
     told = [
-        ("OMS, with its API's pages", f"{endpoints['oms_api_url']}/docs"),
+        ("OMS: its API's pages", f"{endpoints['oms_api_url']}/docs"),
         ("Salesforce simulator", endpoints["salesforce_url"]),
         ("mailbox", endpoints["mailbox_url"]),
         ("omsync's API", endpoints["api_url"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from local.demo import requirements
 from local.demo.children import Children
-from local.demo.journal import MigratedTable, PromiseBroken
+from local.demo.journal import MigratedRun, MigratedTable, PromiseBroken
 from local.demo.stage import Stage
 from omsync.migration.model import Certificate
 from ops.connections import Connections
@@ -59,6 +59,7 @@ def migrates(stage: Stage, children: Children, out: Path) -> None:
     told = json.loads(children.omsync("migrate", "report", "--json", "--output", str(out / "certificates")).splitlines()[-1])
     made = [Certificate.model_validate(one) for _, one in sorted(told.items())]
     stage.journal.migrated = list(migrated(made))
+    stage.journal.runs = [run_of(one) for one in made]
     stage.journal.verified = progress(made)
     summary = figures(made)
     stage.journal.summary["migration"] = summary
@@ -101,6 +102,11 @@ def migrated(made: Iterable[Certificate]) -> Iterable[MigratedTable]:
             yield MigratedTable(
                 table.table, one.run, table.rows, table.verified, sum(table.not_sent.values()), table.quarantined, table.rate
             )
+
+
+def run_of(one: Certificate) -> MigratedRun:
+    """What a run came to."""
+    return MigratedRun(one.run, len(one.tables), sum(table.verified for table in one.tables), round(one.at - one.planned_at, 1))
 
 
 def progress(made: Sequence[Certificate]) -> list[tuple[float, int]]:

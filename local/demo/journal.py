@@ -68,6 +68,16 @@ class MigratedTable:
 
 
 @dataclass(frozen=True, slots=True)
+class MigratedRun:
+    """One run: what it proved, and how long it took from its plan to its certificate."""
+
+    run: int
+    tables: int
+    verified: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """One email of the mailbox."""
 
@@ -85,6 +95,7 @@ class Journal:
     lags: list[Lag] = field(default_factory=list)
     compared: list[TableCompared] = field(default_factory=list)
     migrated: list[MigratedTable] = field(default_factory=list)
+    runs: list[MigratedRun] = field(default_factory=list)
     #: (seconds since the migration was planned, rows verified by then)
     verified: list[tuple[float, int]] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,25 @@ from markupsafe import Markup
 
 from local.demo import charts
 from local.demo.journal import Journal, percentile
-from local.demo.show import figures
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure at the top of the page: the figure, what it is, and what else there is to know."""
+
+    value: str
+    name: str
+    more: str = ""
+    good: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A row of a bar chart; `share` of the longest, in percent."""
+
+    name: str
+    share: float
+    text: str
 
 
 def render(journal: Journal) -> str:
@@ -24,18 +43,50 @@ def render(journal: Journal) -> str:
     total = journal.now()
     return environment.get_template("page.html.j2").render(
         broken=journal.broken,
-        figures=[one for one in figures(journal) if one[0] not in ("promises broken", "seconds in all")],
+        tiles=list(tiles(journal)),
         minutes=_duration(total),
         day=datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
         steps=[step for step in journal.steps if step.facts or step.broken],
-        flow=Markup(charts.flow(len(out), len(back), _median(out), _median(back))),
+        flow=Markup(charts.flow()),
+        said=[
+            (kind, f"{arrow} {len(seconds)} changes seen in {where}, half of them within {percentile(seconds, 0.5):.1f} s")
+            for kind, arrow, where, seconds in (("o", "→", "Salesforce", out), ("b", "←", "the OMS", back))
+            if seconds
+        ],
         lags=Markup(charts.distribution([("OMS to Salesforce", "out", out), ("Salesforce to OMS", "back", back)])),
         outage=_outage(journal),
         migration=_migration(journal),
         emails=_emails(journal),
         compared=journal.compared,
+        compared_bars=_bars((one.table, one.values, f"{one.values:,}") for one in journal.compared),
         timeline=Markup(charts.timeline(journal.steps, total)),
     )
+
+
+def tiles(journal: Journal) -> Iterable[Tile]:
+    """The figures at the top, as far as they were seen."""
+    told = journal.summary
+    for direction, name in (("oms_to_salesforce", "OMS to Salesforce"), ("salesforce_to_oms", "Salesforce to OMS")):
+        if seconds := journal.seconds(direction):  # type: ignore[arg-type]
+            more = f"the median of {len(seconds)} changes; p99 {percentile(seconds, 0.99):.1f} s"
+            yield Tile(f"{percentile(seconds, 0.5):.1f} s", name, more)
+    if one := told.get("migration"):
+        wrong = sum(int(str(one[name])) for name in ("missing", "mismatched", "unknown"))
+        more = f"of {one['source_rows']:,}; {one['not_sent_by_rule']:,} not sent by rule, {one['quarantined']} in quarantine"
+        yield Tile(f"{one['verified_rows']:,}", "rows migrated, each verified", more)
+        yield Tile(str(wrong), "rows missing, different or unknown", f"{one['runs']} of 4 certificates issued", good=not wrong)
+    if "lost" in (one := told.get("outage", {})):
+        more = f"of {one['changes']} made while Salesforce was away; {one['dlq']} dead letters"
+        yield Tile(str(one["lost"]), "changes lost", more, good=not one["lost"] and not one["dlq"])
+    if one := told.get("emails"):
+        more = f"{one['sent']} emails, {one['duplicates']} of them twice"
+        yield Tile(f"{one['flows_sent']} of 22", "email flows sent", more, good=one["flows_sent"] == 22 and not one["duplicates"])
+    if one := told.get("sync"):
+        yield Tile(str(one["conflicts"]), "conflict, decided by policy", "one phone number, changed on both sides at once")
+    if journal.compared:
+        different = sum(one.different for one in journal.compared)
+        values = sum(one.values for one in journal.compared)
+        yield Tile(str(different), "records differ at the end", f"of {values:,} values compared on both sides", good=not different)
 
 
 def _migration(journal: Journal) -> dict[str, object] | None:
@@ -48,16 +99,28 @@ def _migration(journal: Journal) -> dict[str, object] | None:
         f"{told['quarantined']} are in quarantine. {told['missing']} missing, {told['mismatched']} mismatched, {told['unknown']} unknown."
     )
     rows = [
-        (one.table, float(one.verified), f"{one.verified:,} of {one.rows:,}")
+        (one.table, one.verified, f"{one.verified:,} of {one.rows:,}")
         for one in journal.migrated
-        if (one.rows and one.run < 4) or one.verified
+        if _shown(one.run, one.rows, one.verified)
     ]
-    return {"text": text, "picture": Markup(charts.climb(journal.verified) + charts.bars(_by_table(rows)))}
+    runs = [one for one in journal.runs if one.verified or one.run < 4]
+    return {"text": text, "runs": runs, "picture": Markup(charts.climb(journal.verified)), "bars": _bars(_by_table(rows))}
 
 
-def _by_table(rows: Sequence[tuple[str, float, str]]) -> list[tuple[str, float, str]]:
+def _shown(run: int, rows: int, verified: int) -> bool:
+    """Run 4 takes the delta of every table: those without one say nothing."""
+    return bool(verified or (rows and run < 4))
+
+
+def _by_table(rows: Sequence[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
     """A table that two runs have looked at (run 4 takes the delta of all) is shown once, with its first."""
     return list({name: (name, value, text) for name, value, text in reversed(rows)}.values())[::-1]
+
+
+def _bars(rows: Iterable[tuple[str, int, str]]) -> list[Bar]:
+    found = list(rows)
+    top = max((value for _, value, _ in found), default=0) or 1
+    return [Bar(name, round(100 * value / top, 1), text) for name, value, text in found]
 
 
 def _emails(journal: Journal) -> dict[str, object] | None:
@@ -72,8 +135,8 @@ def _emails(journal: Journal) -> dict[str, object] | None:
 
 
 def _outage(journal: Journal) -> dict[str, object] | None:
-    told = journal.summary.get("outage")
-    if told is None or journal.outage is None:
+    told = journal.summary.get("outage", {})
+    if "lost" not in told or journal.outage is None:
         return None
     text = (
         f"For {told['seconds']} s every call was answered 503 while {told['changes']} changes were made in the OMS. "
@@ -81,11 +144,8 @@ def _outage(journal: Journal) -> dict[str, object] | None:
         if not told["lost"]
         else f"For {told['seconds']} s every call was answered 503. {told['lost']} of {told['changes']} changes did not arrive in time."
     )
-    return {"text": text, "picture": Markup(charts.through_outage(journal.lags, journal.outage, journal.held_up))}
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return percentile(list(values), 0.5) if values else None
+    caught_up = journal.caught_up or journal.outage[1]
+    return {"text": text, "picture": Markup(charts.through_outage(journal.lags, journal.outage, caught_up, journal.held_up))}
 
 
 def _duration(seconds: float) -> str:

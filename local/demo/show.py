@@ -101,7 +101,7 @@ def figures(journal: Journal) -> list[tuple[str, str]]:
         rows.append(("conflicts, decided as the policy says and logged", str(sync["conflicts"])))
     if emails := told.get("emails"):
         rows.append(("email flows / emails sent / duplicates", f"{emails['flows_sent']} / {emails['sent']} / {emails['duplicates']}"))
-    if outage := told.get("outage"):
+    if "lost" in (outage := told.get("outage", {})):
         rows.append(("Salesforce down; changes lost; dead letters", f"{outage['seconds']} s; {outage['lost']}; {outage['dlq']}"))
     if journal.compared:
         values, different = sum(one.values for one in journal.compared), sum(one.different for one in journal.compared)

@@ -37,7 +37,14 @@ class Traffic:
     pause: float = PAUSE
     outage: bool = False
     waiting: dict[tuple[Direction, str], list[Sent]] = field(default_factory=dict)
+    #: patients registered elsewhere, and when, until each is seen in Salesforce
+    expected: dict[str, Sent] = field(default_factory=dict)
+    #: when the last change that was made while Salesforce was away was seen, since the start
+    caught_up: float = 0.0
+    #: the number in the next edit's text, edits made, and changes made while Salesforce was away
+    turn: int = 0
     edits: int = 0
+    during: int = 0
     refused: int = 0
     fault: Exception | None = None
     _random: random.Random = field(default_factory=lambda: random.Random(7))
@@ -58,9 +65,22 @@ class Traffic:
         """No further edits; those under way are still watched."""
         self._quiet.set()
 
+    def expect(self, patient: str) -> None:
+        """A patient has just registered: watch for the account."""
+        self.expected[patient] = self._sent(0)
+
+    def arrived(self, patient: str) -> None:
+        """The account of an expected patient was seen."""
+        self._arrived(self.expected.pop(patient), "oms_to_salesforce")
+
+    def _sent(self, number: int) -> Sent:
+        self.during += self.outage
+        return Sent(number, time.monotonic(), self.outage)
+
     def outstanding(self, *, outage: bool) -> int:
-        """Edits made (while Salesforce was away) and not seen yet."""
-        return sum(sent.in_outage or not outage for some in list(self.waiting.values()) for sent in list(some))
+        """Changes made (while Salesforce was away) and not seen yet."""
+        edits = [sent for some in list(self.waiting.values()) for sent in list(some)]
+        return sum(sent.in_outage or not outage for sent in (*edits, *list(self.expected.values())))
 
     def stop(self) -> None:
         """End the thread."""
@@ -93,23 +113,24 @@ class Traffic:
 
     def _edit(self) -> None:
         """One edit, of the patient who has waited longest."""
-        self.edits += 1
-        turn = self.edits if self.outage else self.edits // 2
+        self.turn += 1
+        turn = self.turn if self.outage else self.turn // 2
         patient = self._patients[turn % len(self._patients)]["id"]
-        direction: Direction = "oms_to_salesforce" if self.edits % 2 or self.outage else "salesforce_to_oms"
+        direction: Direction = "oms_to_salesforce" if self.turn % 2 or self.outage else "salesforce_to_oms"
         if self.waiting.get((direction, patient)) and not self.outage:
             return
         try:
             if direction == "oms_to_salesforce":
-                self._oms.patch("patients", patient, preferred_name=f"Robin {self.edits}")
+                self._oms.patch("patients", patient, preferred_name=f"Robin {self.turn}")
             elif patient in self._accounts:
-                self._org.edit("Account", self._accounts[patient], Care_Notes__pc=f"Called back, call {self.edits}")
+                self._org.edit("Account", self._accounts[patient], Care_Notes__pc=f"Called back, call {self.turn}")
             else:
                 return
         except Refused:
             self.refused += 1
             return
-        self.waiting.setdefault((direction, patient), []).append(Sent(self.edits, time.monotonic(), self.outage))
+        self.edits += 1
+        self.waiting.setdefault((direction, patient), []).append(self._sent(self.turn))
 
     def _watch(self) -> None:
         try:
@@ -120,10 +141,13 @@ class Traffic:
 
     def _watch_salesforce(self) -> None:
         unknown = [patient["id"] for patient in self._patients if patient["id"] not in self._accounts]
-        ids = [patient for direction, patient in list(self.waiting) if direction == "oms_to_salesforce"] + unknown
+        ids = [patient for direction, patient in list(self.waiting) if direction == "oms_to_salesforce"] + unknown + list(self.expected)
         if not ids:
             return
         for patient, record in self._org.by_oms_id("Account", ids, "Id, Preferred_Name__pc").items():
+            if patient in self.expected:
+                self.arrived(patient)
+                continue
             self._accounts[patient] = str(record["Id"])
             self.seen("oms_to_salesforce", patient, record["Preferred_Name__pc"])
 
@@ -142,6 +166,12 @@ class Traffic:
         under_way = self.waiting.pop((direction, patient), [])
         for sent in under_way:
             if sent.number <= int(number):
-                self.journal.lag(Lag(sent.at - self.journal.begun, time.monotonic() - sent.at, direction))
+                self._arrived(sent, direction)
         if left := [sent for sent in under_way if sent.number > int(number)]:
             self.waiting[direction, patient] = left
+
+    def _arrived(self, sent: Sent, direction: Direction) -> None:
+        now = time.monotonic()
+        self.journal.lag(Lag(sent.at - self.journal.begun, now - sent.at, direction))
+        if sent.in_outage:
+            self.caught_up = max(self.caught_up, now - self.journal.begun)

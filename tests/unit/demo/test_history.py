@@ -10,7 +10,9 @@ from omsync.migration.model import Certificate, TableResult
 
 
 def certificate(run: int, *tables: TableResult, planned_at: float, progress: list[tuple[float, int]]) -> Certificate:
-    return Certificate(migration="main", run=run, issued=True, planned_at=planned_at, tables=list(tables), progress=progress)
+    return Certificate(
+        migration="main", run=run, issued=True, planned_at=planned_at, at=planned_at + 20, tables=list(tables), progress=progress
+    )
 
 
 MADE = [
@@ -42,9 +44,11 @@ def test_the_page_tells_of_migration_and_emails() -> None:
         "emails": {"flows_sent": 1, "sent": 2, "skipped": 0, "duplicates": 0},
     }
     journal.migrated, journal.verified = list(history.migrated(MADE)), history.progress(MADE)
+    journal.runs = [history.run_of(one) for one in MADE]
     journal.mails = [Mail("welcome-verify", "Welcome & hello", '<p class="x">Hi</p>')]
     html = page.render(journal)
     assert "5 of 8" in html
+    assert "in 20 s" in html
     assert "Welcome &amp; hello" in html
     assert 'srcdoc="&lt;p class=&#34;x&#34;&gt;Hi&lt;/p&gt;"' in html
     assert "polyline" in charts.climb(journal.verified)
