@@ -203,8 +203,12 @@ class Tracer:
     # ------------------------------------------------------------------------------------------- failures, conflicts, Cases
     def _failures(self, life: Life) -> None:
         table = self.connections.output("FailureTableName")
-        pages = self.connections.dynamodb.get_paginator("scan").paginate(  # by record there is no key; rows live 14 days
-            TableName=table, FilterExpression="begins_with(sk, :record)", ExpressionAttributeValues={":record": {"S": f"{life.key}#"}}
+        pages = self.connections.dynamodb.get_paginator("query").paginate(
+            TableName=table,
+            IndexName="by-record",
+            KeyConditionExpression="#record = :record",
+            ExpressionAttributeNames={"#record": "record"},
+            ExpressionAttributeValues={":record": {"S": str(life.key)}},
         )
         for item in (_plain(item) for page in pages for item in page["Items"]):
             life.causes[str(item["pk"])] = None

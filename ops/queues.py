@@ -43,6 +43,7 @@ class Waiting:
     sent_at: datetime
     receives: int
     target: str | None = None  # whom EventBridge could not deliver it to
+    rule: str | None = None  # whose target that is
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -89,7 +90,7 @@ def receive(connections: Connections, queue: str, *, at_most: int = AT_MOST) -> 
                 VisibilityTimeout=HIDDEN_SECONDS,
                 WaitTimeSeconds=WAIT_SECONDS,
                 AttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
-                MessageAttributeNames=["TARGET_ARN"],
+                MessageAttributeNames=["TARGET_ARN", "RULE_ARN"],
             )
         if not (messages := answer.get("Messages", [])):
             return
@@ -105,6 +106,7 @@ def receive(connections: Connections, queue: str, *, at_most: int = AT_MOST) -> 
                 sent_at=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
                 receives=int(attributes["ApproximateReceiveCount"]),
                 target=_attribute(message, "TARGET_ARN"),
+                rule=_attribute(message, "RULE_ARN"),
             )
 
 

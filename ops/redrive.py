@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import click
 
 from omsync.mapping.load import load_mappings
 from omsync.platform.queues import Message, SqsSender
 from ops import queues
-from ops.connections import ConnectionFault, Connections, told, with_connections
+from ops.connections import ConnectionFault, Connections, with_connections
 from ops.life import resolve
 from ops.queues import Waiting
+from ops.undelivered import deliver
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,19 +29,34 @@ from ops.queues import Waiting
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; change nothing.")
 @with_connections
 def cli(connections: Connections, queue: str, record: str | None, everything: bool, dry_run: bool) -> None:
-    """Send messages of QUEUE's DLQ to QUEUE again: mirror, sync, isolation, lifecycle ...; async calls their functions again."""
+    """Send messages of QUEUE's DLQ to QUEUE again: mirror, sync, isolation, lifecycle, email, email-feedback.
+
+    Where there is a DLQ alone (async, lifecycle-bus, email-rules), each message goes where AWS could not deliver it.
+    """
     if (record is None) == (not everything):
         raise click.UsageError("say which messages: --record <table>/<id>, or --all")
     name = queue_named(connections, queue)
     wanted = _about(connections, record) if record is not None else lambda _message: True
-    moved, left = run(connections, name, wanted, dry_run=dry_run)
-    for message in moved:
+    done = run(connections, name, wanted, dry_run=dry_run)
+    for message in done.sent:
         correlation = message.content.get("correlation_id", "-")
         click.echo(
             f"{'would send' if dry_run else 'sent'}  {message.record}  correlation {correlation}  waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
         )
+    for message, why in done.refused:
+        click.echo(f"not sent  {message.record}  {why}")
     verb = "would be sent" if dry_run else "sent"
-    click.echo(f"{len(moved)} messages {verb} from {name}Dlq to {destination(connections, name)}, {left} left there")
+    click.echo(f"{len(done.sent)} messages {verb} from {name}Dlq to {destination(connections, name)}, {done.left} left there")
+    raise SystemExit(1 if done.refused else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a redrive did: messages sent, those that nobody took and why, and how many are left in the DLQ (these among them)."""
+
+    sent: list[Waiting]
+    refused: list[tuple[Waiting, str]]
+    left: int
 
 
 def queue_named(connections: Connections, queue: str) -> str:
@@ -56,25 +73,25 @@ def destination(connections: Connections, name: str) -> str:
     return f"{name}Queue" if f"{name}Queue" in connections.queues else "their targets"
 
 
-def run(
-    connections: Connections, name: str, wanted: Callable[[Waiting], bool], *, dry_run: bool, at_most: int = queues.AT_MOST
-) -> tuple[list[Waiting], int]:
-    """(messages sent, number left), for one DLQ. What is not wanted is given back, whatever happens."""
+def run(connections: Connections, name: str, wanted: Callable[[Waiting], bool], *, dry_run: bool, at_most: int = queues.AT_MOST) -> Done:
+    """Redrive one DLQ. What is not wanted, or not taken, is given back, whatever happens."""
     held: dict[str, Waiting] = {}
-    chosen: list[Waiting] = []
+    done = Done([], [], 0)
     try:
         for message in queues.receive(connections, f"{name}Dlq", at_most=at_most):
             held[message.message_id] = message
         chosen = [message for message in held.values() if wanted(message)]
-        if not dry_run:
-            for part in queues.tens(chosen):
-                _send(connections, name, part)
-                queues.delete(connections, part)
-                for message in part:
-                    del held[message.message_id]
+        if dry_run:
+            return Done(chosen, [], len(held))
+        for part in queues.tens(chosen):
+            taken = _send(connections, name, part, done.refused)
+            queues.delete(connections, taken)
+            done.sent.extend(taken)
+            for message in taken:
+                del held[message.message_id]
     finally:
         queues.give_back(connections, list(held.values()))
-    return chosen, len(held)
+    return replace(done, left=len(held))
 
 
 def _about(connections: Connections, record: str) -> Callable[[Waiting], bool]:
@@ -90,13 +107,21 @@ def _about(connections: Connections, record: str) -> Callable[[Waiting], bool]:
     return lambda message: message.is_about(key.table, key.id, ids)
 
 
-def _send(connections: Connections, name: str, messages: Sequence[Waiting]) -> None:
+def _send(connections: Connections, name: str, messages: Sequence[Waiting], refused: list[tuple[Waiting, str]]) -> Sequence[Waiting]:
+    """Those that were taken; of the others, one message that nobody takes must not hold up its neighbours."""
     url = connections.queues.get(f"{name}Queue")
     if url is not None:
         SqsSender(connections.sqs, url, connections.payloads).send(Message(afresh(message.body)) for message in messages)
-        return
+        return messages
+    taken = []
     for message in messages:
-        _call(connections, message)
+        try:
+            deliver(connections, message)
+        except ConnectionFault as fault:
+            refused.append((message, fault.message))
+        else:
+            taken.append(message)
+    return taken
 
 
 def afresh(body: str) -> str:
@@ -108,15 +133,3 @@ def afresh(body: str) -> str:
     if not isinstance(content, dict) or not content.get("attempt"):
         return body
     return json.dumps({**content, "attempt": 0}, ensure_ascii=False, separators=(",", ":"))
-
-
-def _call(connections: Connections, message: Waiting) -> None:
-    """An asynchronous call that failed, once more: EventBridge names the target, Lambda's record of a failed invocation function and payload."""
-    content = message.content
-    function, payload = content.get("requestContext", {}).get("functionArn"), content.get("requestPayload")
-    if function is None and message.target is not None:
-        function, payload = message.target, content
-    if not function or ":lambda:" not in function:
-        raise ConnectionFault(f"message {message.message_id} was not meant for a function: see docs/runbook.md")
-    with told(f"calling {function}"):
-        connections.client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())

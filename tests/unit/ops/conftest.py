@@ -10,11 +10,13 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from moto import mock_aws
 
 from ops.connections import Connections
+from tests.unit.test_template import ROOT, CloudFormation
 
-QUEUES = ("Mirror", "Sync", "Isolation", "Lifecycle")
+QUEUES = ("Mirror", "Sync", "Isolation", "Lifecycle", "Email", "EmailFeedback")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,20 @@ class Account(Connections):
 
     @cached_property
     def outputs(self) -> dict[str, str]:  # type: ignore[override]
-        return {f"{name}TableName": name for name in ("State", "Failure", "Ledger")} | {"StagingBucketName": "staging"}
+        return {f"{name}TableName": name for name in ("State", "Failure", "Ledger")} | {
+            "StagingBucketName": "staging",
+            "LifecycleBusName": "lifecycle",
+        }
 
     def put(self, queue: str, *messages: object) -> None:
         for message in messages:
             body = message if isinstance(message, str) else json.dumps(message)
             self.sqs.send_message(QueueUrl=self.queues[queue], MessageBody=body)
+
+    def put_undelivered(self, queue: str, body: object, **attributes: str) -> None:
+        """A message as EventBridge puts it into a DLQ."""
+        told = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        self.sqs.send_message(QueueUrl=self.queues[queue], MessageBody=json.dumps(body), MessageAttributes=told)  # type: ignore[arg-type]
 
     def read(self, queue: str) -> list[Any]:
         """Everything visible in a queue, in any order."""
@@ -48,14 +58,13 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setattr("ops.queues.WAIT_SECONDS", 0)
     with mock_aws():
         sqs, dynamodb = boto3.client("sqs", "us-east-1"), boto3.client("dynamodb", "us-east-1")
-        for name in [*(f"{queue}{kind}" for queue in QUEUES for kind in ("Queue", "Dlq")), "AsyncDlq", "LifecycleBusDlq"]:
+        alone = ("AsyncDlq", "LifecycleBusDlq", "EmailRulesDlq")
+        for name in [*(f"{queue}{kind}" for queue in QUEUES for kind in ("Queue", "Dlq")), *alone]:
             sqs.create_queue(QueueName=name)
-        for table, keys in {"State": ("pk",), "Ledger": ("pk",), "Failure": ("pk", "sk")}.items():
-            dynamodb.create_table(
-                TableName=table,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],  # type: ignore[misc]
-            )
+        resources = yaml.load((ROOT / "template.yaml").read_text(), CloudFormation)["Resources"]
+        for table in ("State", "Ledger", "Failure"):
+            told = resources[f"{table}Table"]["Properties"]
+            shape = {name: told[name] for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes") if name in told}
+            dynamodb.create_table(TableName=table, BillingMode="PAY_PER_REQUEST", **shape)
         boto3.client("s3", "us-east-1").create_bucket(Bucket="staging")
         yield Account("omsync-test", "us-east-1", None, {"aws_access_key_id": "test", "aws_secret_access_key": "test"})

@@ -70,7 +70,7 @@ def test_every_omsync_command_and_option_exists(document: str, line: str) -> Non
 
 @pytest.mark.parametrize(("document", "line"), of_program("make"))
 def test_every_make_target_exists(document: str, line: str) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {word for word in line.split()[1:] if "=" not in word} <= targets
 
 
@@ -119,6 +119,9 @@ def test_every_dlq_and_alarm_has_an_entry_in_the_runbook() -> None:
     queues = [name for name, resource in resources().items() if resource["Type"] == "AWS::SQS::Queue" and name.endswith("Dlq")]
     assert [name for name in alarms if f"`{name}`" not in text] == []
     assert [name for name in queues if f"### {name}\n" not in text] == []
+    entries = {entry.partition("\n")[0]: entry for entry in text.split("### ")[1:]}
+    plain = {name: re.sub(r"(?<!^)([A-Z])", r"-\1", name.removesuffix("Dlq")).lower() for name in queues}
+    assert [name for name in queues if f"omsync redrive {plain[name]} " not in entries[name]] == []
 
 
 def test_every_secret_is_told_how_to_be_rotated() -> None:

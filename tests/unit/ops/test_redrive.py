@@ -27,9 +27,9 @@ def about(row_id: str) -> object:
 
 def test_one_records_messages_go_back_and_the_others_stay(account: Account) -> None:
     account.put("SyncDlq", look_at(ADA, 7), look_at(BOB, 3), look_at(ADA, 1))
-    moved, left = run(account, "Sync", about(ADA), dry_run=False)  # type: ignore[arg-type]
-    assert [message.record for message in moved] == [f"patients/{ADA}"] * 2
-    assert left == 1
+    done = run(account, "Sync", about(ADA), dry_run=False)  # type: ignore[arg-type]
+    assert [message.record for message in done.sent] == [f"patients/{ADA}"] * 2
+    assert done.left == 1
     assert account.read("SyncQueue") == [look_at(ADA, 0), look_at(ADA, 0)]
     assert account.read("SyncDlq") == [look_at(BOB, 3)]  # visible again at once, untouched
 
@@ -37,16 +37,16 @@ def test_one_records_messages_go_back_and_the_others_stay(account: Account) -> N
 def test_all_of_a_long_dlq_goes_back(account: Account) -> None:
     ids = {str(uuid.uuid4()) for _ in range(25)}
     account.put("MirrorDlq", *(look_at(row_id, 2) for row_id in ids))
-    moved, left = run(account, "Mirror", lambda _: True, dry_run=False)
-    assert (len(moved), left) == (25, 0)
+    done = run(account, "Mirror", lambda _: True, dry_run=False)
+    assert (len(done.sent), done.left) == (25, 0)
     assert {message["id"] for message in account.read("MirrorQueue")} == ids
     assert account.read("MirrorDlq") == []
 
 
 def test_a_dry_run_changes_nothing(account: Account) -> None:
     account.put("SyncDlq", look_at(ADA, 5))
-    moved, left = run(account, "Sync", lambda _: True, dry_run=True)
-    assert (len(moved), left) == (1, 1)
+    done = run(account, "Sync", lambda _: True, dry_run=True)
+    assert (len(done.sent), done.left) == (1, 1)
     assert account.read("SyncQueue") == []
     assert account.read("SyncDlq") == [look_at(ADA, 5)]
 
@@ -62,15 +62,15 @@ def test_a_message_stays_in_the_dlq_if_it_cannot_be_sent(account: Account) -> No
 def test_a_long_body_is_told_by_what_it_points_at(account: Account) -> None:
     reference = account.payloads.put(json.dumps(look_at(ADA)))
     account.put("MirrorDlq", reference, account.payloads.put(json.dumps(look_at(BOB))))
-    moved, left = run(account, "Mirror", about(ADA), dry_run=False)  # type: ignore[arg-type]
-    assert ([message.record for message in moved], left) == ([f"patients/{ADA}"], 1)
+    done = run(account, "Mirror", about(ADA), dry_run=False)  # type: ignore[arg-type]
+    assert ([message.record for message in done.sent], done.left) == ([f"patients/{ADA}"], 1)
     assert account.read("MirrorQueue") == [json.loads(reference)]
 
 
 def test_what_is_no_message_of_ours_goes_back_as_it_is(account: Account) -> None:
     account.put("SyncDlq", "not json", "[1, 2]")
-    moved, _ = run(account, "Sync", lambda _: True, dry_run=False)
-    assert [message.record for message in moved] == ["unknown", "unknown"]
+    done = run(account, "Sync", lambda _: True, dry_run=False)
+    assert [message.record for message in done.sent] == ["unknown", "unknown"]
     bodies = [message.body for message in queues.look(account, "SyncQueue")]
     assert sorted(bodies) == ["[1, 2]", "not json"]
 
@@ -88,17 +88,25 @@ def test_a_queue_may_be_named_as_one_thinks_of_it(account: Account, said: str) -
 
 
 def test_an_unknown_queue_is_told_with_those_there_are(account: Account) -> None:
-    with pytest.raises(ConnectionFault, match="there are async, isolation, lifecycle, lifecyclebus, mirror, sync"):
+    with pytest.raises(
+        ConnectionFault, match="there are async, email, emailfeedback, emailrules, isolation, lifecycle, lifecyclebus, mirror, sync"
+    ):
         queue_named(account, "orders")
 
 
-def test_a_call_that_failed_is_made_again(account: Account) -> None:
-    """Lambda's record of a failed invocation says whom; a queue of its own there is none."""
+def test_what_nobody_takes_stays_and_holds_up_nobody(account: Account) -> None:
+    """A DLQ without a queue: each message names its target, or it does not."""
     assert destination(account, "Async") == "their targets"
+    target = "arn:aws:sqs:us-east-1:123456789012:SyncQueue"
     account.put("AsyncDlq", {"detail": "meant for nobody we know"})
-    with pytest.raises(ConnectionFault, match="not meant for a function"):
-        run(account, "Async", lambda _: True, dry_run=False)
-    assert len(account.read("AsyncDlq")) == 1
+    account.put_undelivered("AsyncDlq", {"id": "for the queue"}, TARGET_ARN=target)
+    account.put_undelivered("AsyncDlq", {"id": "for a stranger"}, TARGET_ARN=target.replace("SyncQueue", "Other"))
+    done = run(account, "Async", lambda _: True, dry_run=False)
+    assert (len(done.sent), done.left) == (1, 2)
+    assert sorted(why.partition(":")[0] for _, why in done.refused)[0] == "arn"
+    assert any("names no target" in why for _, why in done.refused)
+    assert account.read("SyncQueue") == [{"id": "for the queue"}]
+    assert len(account.read("AsyncDlq")) == 2
 
 
 def test_a_record_is_told_by_either_systems_id() -> None:
