@@ -26,13 +26,11 @@ from tests.e2e.world import World
 _MINUTES = 10
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the stack, and the first test waits for it."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(_MINUTES * 60))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Every test here needs the stack, and the first waits for it."""
+    item.add_marker(pytest.mark.e2e)
+    if not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(_MINUTES * 60))
 
 
 _SCOPES = {"oms": "oms/write", "salesforce": "salesforce/write", "ops": "ops/read"}
