@@ -87,7 +87,8 @@ def page(table: Table, **more: Schema) -> Schema:
 
 
 def list_extra(table: Table, filters: list[str]) -> Schema:
-    parameters = [{"name": name, "in": "query", "required": False, "schema": {"type": "string", "format": "uuid"}} for name in filters]
+    ids: Schema = {"type": "array", "items": {"type": "string", "format": "uuid"}}
+    parameters = [{"name": name, "in": "query", "required": False, "explode": True, "schema": ids} for name in filters]
     following = {"type": ["string", "null"]}
     return {"parameters": parameters, "responses": answers("400", "401", "403", "503", ok_200=page(table, next=following))}
 

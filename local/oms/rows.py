@@ -183,13 +183,13 @@ def _batch_ids(body: Mapping[str, Json]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _filters(request: Request, known: list[str]) -> dict[str, str]:
-    """Equality on reference columns: ?patient_id=..."""
-    where: dict[str, str] = {}
+def _filters(request: Request, known: list[str]) -> dict[str, list[str]]:
+    """Reference columns that hold one of the ids named: ?patient_id=...&patient_id=..."""
+    where: dict[str, list[str]] = {}
     for name in known:
         if name in request.query_params:
             try:
-                where[name] = str(UUID(request.query_params[name]))
+                where[name] = [str(UUID(value)) for value in request.query_params.getlist(name)]
             except ValueError as fault:
                 raise Problem(400, f"{name} must be a UUID.", [{"column": name, "message": "must be a UUID"}]) from fault
     return where

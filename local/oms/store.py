@@ -94,10 +94,12 @@ def get_rows(connection: Connection, table: str, ids: Sequence[str]) -> dict[str
     return dict(connection.execute(query, [list(ids)]).fetchall())
 
 
-def list_rows(connection: Connection, table: str, after: str | None, limit: int, where: Mapping[str, str]) -> tuple[list[str], str | None]:
+def list_rows(
+    connection: Connection, table: str, after: str | None, limit: int, where: Mapping[str, list[str]]
+) -> tuple[list[str], str | None]:
     """A page in id order after the id `after`, and the id to go on from (None at the end)."""
     conditions: list[sql.Composable] = [sql.SQL("id > %s")] if after else []
-    conditions += [sql.SQL("{} = %s").format(sql.Identifier(column)) for column in where]
+    conditions += [sql.SQL("{} = ANY(%s::uuid[])").format(sql.Identifier(column)) for column in where]
     clause = sql.SQL("WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("")
     query = sql.SQL("SELECT id::text, api_row(t)::text FROM {} t {} ORDER BY id LIMIT %s").format(sql.Identifier(table), clause)
     rows = connection.execute(query, [*([after] if after else []), *where.values(), limit + 1]).fetchall()

@@ -187,6 +187,14 @@ def test_a_list_shows_every_row_once(oms: Oms) -> None:
     assert sorted(seen) == seen and set(seen) == made
 
 
+def test_a_list_of_several_parents_rows(oms: Oms) -> None:
+    ids = [oms.patient()["id"] for _ in range(3)]
+    made = {one: oms.create("patient_allergies", patient_id=one, substance="nuts")["id"] for one in ids}
+    found = oms.http.get("/v1/patient_allergies", params={"patient_id": ids[:2]}).json()["items"]
+    assert {row["patient_id"]: row["id"] for row in found} == {one: made[one] for one in ids[:2]}
+    assert oms.http.get("/v1/patient_allergies", params={"patient_id": [ids[0], "x"]}).status_code == 400
+
+
 def test_a_row_is_deleted_softly_and_restored(oms: Oms) -> None:
     patient = oms.patient()
     deleted = oms.patch("patients", patient, deleted_at="2024-05-01T00:00:00Z")

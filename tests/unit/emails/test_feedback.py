@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,9 +11,10 @@ import pytest
 
 from omsync.emails import rights
 from omsync.emails.tokens import BadToken
+from omsync.platform.errors import Retryable
 from tests.unit.emails.test_claims import event_of, feedback
 from tests.unit.emails.test_sending import live
-from tests.unit.emails.world import EmailWorld, stamp
+from tests.unit.emails.world import EmailWorld, Row, stamp
 
 GONE = {"bounce": {"bounceType": "Permanent"}}
 
@@ -78,6 +81,47 @@ def test_an_event_before_our_log_waits() -> None:
     [result] = feedback(world)([event_of(world, "Delivery")])
     assert result.fault is not None
     assert result.fault.code == "emails.unlogged"
+
+
+@pytest.mark.parametrize(("kind", "counted"), [("Bounce", "bounced"), ("Complaint", "complained")])
+def test_what_is_tried_again_counts_once(kind: str, counted: str) -> None:
+    """SES was quicker than our log; then the OMS is away in the middle."""
+    world = EmailWorld()
+    live(world, "order-confirmation")
+    logged = world.oms.tables.pop("communications")
+    feedback(world)([event_of(world, kind, **GONE)])
+    world.oms.tables["communications"] = logged
+    patch = world.oms.patch
+    world.oms.patch = refuse_patients(patch)  # type: ignore[method-assign]
+    feedback(world)([event_of(world, kind, **GONE)])
+    world.oms.patch = patch  # type: ignore[method-assign]
+    assert world.reputation.counts.get(counted, 0) == 0
+    [result] = feedback(world)([event_of(world, kind, **GONE)])
+    assert (result.fault, world.reputation.counts[counted]) == (None, 1)
+
+
+def refuse_patients(patch: Callable[..., Row]) -> Callable[..., Row]:
+    def refuse(table: str, *details: object, **more: object) -> Row:
+        if table == "patients":
+            raise Retryable("no answer", code="oms.unreachable")
+        return patch(table, *details, **more)
+
+    return refuse
+
+
+def test_a_burst_of_events_is_read_in_one_call_and_written_in_one_each() -> None:
+    """A delivery and a bounce of one email in the same batch, too: the second sees what the first has written."""
+    world = EmailWorld()
+    for number in range(20):
+        live(world, "order-confirmation", email=f"p{number}@example.com")
+    events = [event_of(world, kind, number, **GONE) for number in range(20) for kind in ("Send", "Delivery")]
+    world.oms.calls = []
+    results = feedback(world)([*events, event_of(world, "Bounce", 0, **GONE)])
+    assert [result.fault for result in results] == [None] * 41
+    assert Counter(call for call in world.oms.calls if call.endswith("communications")) == {
+        "batch-get communications": 1,
+        "patch communications": 21,
+    }
 
 
 def test_another_systems_email_is_not_ours() -> None:

@@ -427,6 +427,32 @@ def test_marketing_stops_before_ses_reviews_the_account() -> None:
     assert world.reasons("finish-intake") == ["reputation"]
 
 
+@pytest.mark.parametrize("flow", STORIES)
+def test_a_batch_is_read_in_the_same_few_calls_whatever_its_size(flow: str) -> None:
+    """Planned and sent; every row that a flow's questions look at is read with its neighbours' (omsync.emails.needs)."""
+
+    def reads(number: int) -> list[str]:
+        world = EmailWorld()
+        for _ in range(number):
+            values = {"email_verified_at": None} if flow == "welcome-verify" else {}
+            STORIES[flow][0](world, world.patient(marketing_opt_in=FLOWS[flow].category == "marketing", **values))
+        world.lifecycle(world.oms.events)
+        world.queue = [job for job in world.queue if job.flow == flow]
+        world.oms.calls = []
+        world.work()
+        planned = [(at, job) for at, job in world.schedules.jobs.values()]
+        if planned:
+            world.clock.at = max(at for at, _ in planned)
+            world.queue = [job for _, job in planned]
+            world.work()
+        assert len(world.sent(flow)) >= number
+        return [call for call in world.oms.calls if not call.startswith("create")]
+
+    few, many = reads(2), reads(20)
+    assert few == many
+    assert len(many) <= 20
+
+
 def test_calls_per_email() -> None:
     """A burst: reads in batches, two calls an email."""
     world = EmailWorld()

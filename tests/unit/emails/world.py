@@ -76,6 +76,10 @@ class FakeOms:
         self._call(f"children {table}")
         yield from (dict(row) for row in list(self.tables.get(table, {}).values()) if row.get(column) == parent)
 
+    def children_of(self, table: str, column: str, parents: Sequence[str]) -> Iterator[Row]:
+        self._call(f"children-of {table}")
+        yield from (dict(row) for row in list(self.tables.get(table, {}).values()) if row.get(column) in parents)
+
     def get(self, table: str, row_id: str) -> Row | None:
         self._call(f"get {table}")
         found = self.tables.get(table, {}).get(row_id)

@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from omsync.oms.client import ATTEMPTS, BATCH_IDS, Connection, OmsClient
+from omsync.oms.client import ATTEMPTS, BATCH_IDS, FILTER_IDS, Connection, OmsClient
 from omsync.oms.errors import Rejected
 from omsync.platform.errors import Permanent, Retryable, Stale
 from omsync.platform.http import TimeoutSession
@@ -138,3 +139,12 @@ def test_a_page_of_changes_brings_the_cursor_to_save(connect: Any) -> None:
     client, _ = connect((200, {"items": [item], "next": "740:1", "xmin": "741", "more": False}))
     page = client.changes("orders", None)
     assert (page.changes[0].version, page.changes[0].deleted, page.next, page.more) == (3, False, "740:1", False)
+
+
+def test_children_of_many_parents_are_asked_for_in_addresses_that_servers_take(connect: Any) -> None:
+    client, oms = connect(*[(200, {"items": [{"id": str(page)}], "next": None}) for page in range(3)])
+    parents = [f"00000000-0000-4000-8000-{number:012}" for number in range(2 * FILTER_IDS + 1)]
+    assert [row["id"] for row in client.children_of("orders", "patient_id", parents)] == ["0", "1", "2"]
+    asked = [str(request.url) for request in oms.asked]
+    assert [parent for url in asked for parent in parse_qs(urlsplit(url).query)["patient_id"]] == parents
+    assert max(map(len, asked)) < 8000

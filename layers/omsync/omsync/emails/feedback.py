@@ -25,6 +25,8 @@ from omsync.sync.consume import NOT_REACHED, Result
 _RANK: Final = {"queued": 0, "sent": 1, "delivered": 2, "opened": 3, "bounced": 4, "failed": 4}
 _STATUS: Final = {"Delivery": "delivered", "Bounce": "bounced", "Reject": "failed", "Rendering Failure": "failed"}
 
+type Rows = dict[str, dict[str, Any]]
+
 
 class Mail(BaseModel):
     """The part all events have."""
@@ -76,10 +78,17 @@ class Feedback:
     time_is_up: Callable[[], bool] = field(default=lambda: False)
 
     def __call__(self, events: Sequence[SesEvent]) -> list[Result]:
-        """One result an event."""
-        return [self._event(event.detail) for event in events]
+        """One result an event. Raises Retryable if the OMS cannot be read at all."""
+        rows = self._logged(events)
+        return [self._event(event.detail, rows) for event in events]
 
-    def _event(self, told: SesDetail) -> Result:
+    def _logged(self, events: Sequence[SesEvent]) -> Rows:
+        """Our communications that events tell of, by id: read in one call, and kept up to date by what we change."""
+        told = [event.detail for event in events if event.detail.event_type != "Send" and event.detail.mail.tags.get("claim")]
+        ids = list(dict.fromkeys(communication_id(claim_of_tag(detail.mail.tags["claim"][0])) for detail in told))
+        return self.oms.batch_get("communications", ids) if ids else {}
+
+    def _event(self, told: SesDetail, rows: Rows) -> Result:
         if self.time_is_up():
             return NOT_REACHED
         tags = told.mail.tags.get("claim")
@@ -88,11 +97,11 @@ class Feedback:
         claim = claim_of_tag(tags[0])
         record = f"communications/{communication_id(claim)}"
         try:
-            return self._apply(told, claim, record)
+            return self._apply(told, claim, record, rows)
         except OmsyncError as fault:
             return Result("failed", fault, record)
 
-    def _apply(self, told: SesDetail, claim: str, record: str) -> Result:
+    def _apply(self, told: SesDetail, claim: str, record: str, rows: Rows) -> Result:
         flow = self.flows.get(claim.partition(":")[0])
         if told.event_type in ("Send", "Delivery", "Bounce", "Complaint"):
             self.claims.confirm(claim, message_id=told.mail.message_id, at=told.mail.timestamp)
@@ -102,14 +111,14 @@ class Feedback:
             permanent = told.event_type != "Bounce" or (told.bounce or {}).get("bounceType") == "Permanent"
             if not permanent:
                 return Result("transient_bounce", record=record)
-            row = self._update(record, status)
+            row = self._update(record, status, rows)
             self._undelivered(told, flow, row, record, status)
             return Result(status, record=record)
         if told.event_type == "Complaint":
-            self.reputation.count("complained")
-            row = self._row(record)
+            row = _row(record, rows)
             self._suppress(told, "complaint")
             leave(self.oms, str(row["patient_id"]), self.now())
+            self.reputation.count("complained")  # last: what is tried again counts once
             return Result("complained", record=record)
         return Result("ignored", record=record)
 
@@ -117,29 +126,27 @@ class Feedback:
         if status == "delivered":
             return
         if status == "bounced":
-            self.reputation.count("bounced")
             self._suppress(told, "bounce")
             self._unverify(str(row["patient_id"]), told.mail.destination)
         if flow is None or flow.clinical or status == "failed":
             detail = f"The email {row['template_code']} could not be delivered ({told.event_type}). Please reach the patient another way."
             self.cases.open("email_undelivered", record, detail)
+        if status == "bounced":
+            self.reputation.count("bounced")
 
     def _suppress(self, told: SesDetail, reason: str) -> None:
         for address in told.mail.destination:
             self.suppressions.add(address, reason)
 
-    def _row(self, record: str) -> dict[str, Any]:
-        row = self.oms.get(*record.split("/"))
-        if row is None:  # SES was quicker than our log
-            raise Retryable("the OMS does not know the email yet", code="emails.unlogged", record=record, after=10.0)
-        return row
-
-    def _update(self, record: str, status: str) -> Mapping[str, Any]:
-        row = self._row(record)
+    def _update(self, record: str, status: str, rows: Rows) -> Mapping[str, Any]:
+        row = _row(record, rows)
         if _RANK[status] <= _RANK.get(str(row["delivery_status"]), 0):
             return row
         key = f"email-{row['id']}-{status}-{row['version']}"
-        return self.oms.patch("communications", str(row["id"]), {"delivery_status": status}, version=int(row["version"]), key=key)
+        rows[str(row["id"])] = self.oms.patch(
+            "communications", str(row["id"]), {"delivery_status": status}, version=int(row["version"]), key=key
+        )
+        return rows[str(row["id"])]
 
     def _unverify(self, patient_id: str, addresses: Sequence[str]) -> None:
         """An address that does not exist is no verified one. If the patient has a new one by now, that stays."""
@@ -150,3 +157,10 @@ class Feedback:
             return
         key = f"email-bounced-{patient_id}-{patient['version']}"
         self.oms.patch("patients", patient_id, {"email_verified_at": None}, version=int(patient["version"]), key=key)
+
+
+def _row(record: str, rows: Rows) -> dict[str, Any]:
+    row = rows.get(record.partition("/")[2])
+    if row is None:  # SES was quicker than our log
+        raise Retryable("the OMS does not know the email yet", code="emails.unlogged", record=record, after=10.0)
+    return row

@@ -9,6 +9,7 @@ from datetime import datetime
 from omsync.emails import anchors
 from omsync.emails.flows import Flow
 from omsync.emails.hours import zone_of
+from omsync.emails.needs import CONSENTS, Referring, needs_of
 from omsync.emails.occurrences import Occurrence
 from omsync.emails.state import Row, State
 from omsync.emails.subject import Subject
@@ -39,6 +40,34 @@ class Planner:
         state.prefetch(second)
         rows = [row for table, row_id in [*named, *second] if (row := state.row(table, row_id)) is not None]
         state.prefetch(("patients", str(row["patient_id"])) for row in rows if row.get("patient_id"))
+        abouts = [(flow, self._entity(state, flow, item)) for flow, item in zip(flows, transitions, strict=True)]
+        abouts += [(flow, state.row(flow.entity, item.entity)) for flow, item in due]
+        self._prefetch_needs(state, [(flow, row) for flow, row in abouts if row is not None])
+
+    def _entity(self, state: State, flow: Flow, transition: Transition) -> Row | None:
+        row = state.row(transition.table, transition.id)
+        if row is None or transition.table == flow.entity:
+            return row
+        linked = row.get(_LINKS[flow.entity, transition.table])
+        return state.row(flow.entity, str(linked)) if linked else None
+
+    def _prefetch_needs(self, state: State, abouts: Sequence[tuple[Flow, Row]]) -> None:
+        """What the flows' questions will look at."""
+        rows: list[tuple[str, str]] = []
+        children: list[tuple[str, str, str]] = []
+        for flow, row in abouts:
+            patient = str(row["id"] if flow.entity == "patients" else row.get("patient_id"))
+            for need in needs_of(flow):
+                if isinstance(need, Referring):
+                    children.append((need.table, need.column, patient if need.to == "patient" else str(row["id"])))
+                elif row.get(need.column):
+                    rows.append((need.table, str(row[need.column])))
+            person = state.row("patients", patient)
+            if flow.category == "refill" and person is not None and not person["marketing_opt_in"]:
+                children.append((CONSENTS.table, CONSENTS.column, patient))
+        state.prefetch_children(children)
+        lines = [line for table, column, parent in children if table == "order_items" for line in state.children(table, column, parent)]
+        state.prefetch([*rows, *(("prescriptions", str(line["prescription_id"])) for line in lines if line["prescription_id"])])
 
     def of_transition(self, state: State, flow: Flow, transition: Transition, now: datetime) -> Subject | None:
         """What the transition is about, as it is now; None if it is gone."""

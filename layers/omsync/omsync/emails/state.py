@@ -17,6 +17,9 @@ class Reader(Protocol):
     def children(self, table: str, column: str, parent: str) -> Iterator[dict[str, Any]]:
         """Rows whose reference column names `parent`."""
 
+    def children_of(self, table: str, column: str, parents: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Rows whose reference column names one of `parents`."""
+
 
 class State:
     """One batch's view. A row read once is not read again: a batch takes seconds, and the next one sees anew."""
@@ -35,6 +38,19 @@ class State:
         for table, ids in tables.items():
             found = self._reader.batch_get(table, ids)
             self._rows |= {(table, row_id): found.get(row_id) for row_id in ids}
+
+    def prefetch_children(self, wanted: Iterable[tuple[str, str, str]]) -> None:
+        """Read the rows that refer to many (`table`, `column`, `parent`) in a call a table and column."""
+        parents: dict[tuple[str, str], list[str]] = {}
+        for table, column, parent in dict.fromkeys(wanted):
+            if (table, column, parent) not in self._children:
+                parents.setdefault((table, column), []).append(parent)
+        for (table, column), ids in parents.items():
+            found: dict[str, list[Row]] = {parent: [] for parent in ids}
+            for row in self._reader.children_of(table, column, ids):
+                if row.get("deleted_at") is None:
+                    found[str(row[column])].append(row)
+            self._children |= {(table, column, parent): rows for parent, rows in found.items()}
 
     def row(self, table: str, row_id: str | None) -> Row | None:
         """The live row, or None."""

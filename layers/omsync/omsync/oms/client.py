@@ -23,6 +23,8 @@ type Row = dict[str, Any]
 
 #: ids in one batch-get
 BATCH_IDS = 500
+#: ids in one filter: they travel in the address, which servers take up to 8 KB of
+FILTER_IDS = 100
 ATTEMPTS = 4
 BACKOFF_SECONDS = (0.1, 0.4, 1.5)
 #: who the OMS notes in `changed_by`: its events come back to us with it
@@ -101,8 +103,8 @@ class OmsClient:
             found |= {row["id"]: row for row in answer["items"]}
         return found
 
-    def rows(self, table: str, **where: str) -> Iterator[Row]:
-        """All rows of a table in id order, page by page; `where` compares reference columns: `patient_id=...`."""
+    def rows(self, table: str, **where: str | Sequence[str]) -> Iterator[Row]:
+        """All rows of a table in id order, page by page; `where` compares reference columns with an id, or any of several: `patient_id=...`."""
         after: str | None = None
         while True:
             page = self._json("GET", f"/v1/{table}", params={"limit": "500", **where, **({"after": after} if after else {})})
@@ -114,6 +116,11 @@ class OmsClient:
     def children(self, table: str, column: str, parent: str) -> Iterator[Row]:
         """The rows whose `column` refers to `parent`."""
         return self.rows(table, **{column: parent})
+
+    def children_of(self, table: str, column: str, parents: Sequence[str]) -> Iterator[Row]:
+        """The rows whose `column` refers to one of `parents`."""
+        for start in range(0, len(parents), FILTER_IDS):
+            yield from self.rows(table, **{column: parents[start : start + FILTER_IDS]})
 
     def create(self, table: str, row: Mapping[str, object], *, key: str) -> Row:
         """Create under the id the row brings; a second time it is the same row. Raises `Rejected`."""
