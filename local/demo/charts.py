@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from local.demo.journal import Lag, StepRecord, percentile
+from local.demo.journal import Lag, percentile
 
 _WIDE = 720
 #: the dots of a distribution: width of a slot, distance in a slot, and how high a lane may become
@@ -116,7 +116,7 @@ def through_outage(lags: Sequence[Lag], outage: tuple[float, float], caught_up: 
     if not shown:
         return ""
     top = _nice(max(lag.seconds for lag in shown))
-    height, left, bottom, roof = 270, 66, 52, 14
+    height, left, bottom, roof = 290, 66, 66, 14
 
     def x(at: float) -> float:
         return left + (_WIDE - left - 14) * (at - window[0]) / (window[1] - window[0])
@@ -133,36 +133,13 @@ def through_outage(lags: Sequence[Lag], outage: tuple[float, float], caught_up: 
         kind = "hot" if held_up(lag) else "out"
         parts.append(f'<circle class="{kind}" cx="{x(lag.at):.1f}" cy="{y(lag.seconds):.1f}" r="3.2"/>')
     places = (
-        (begin, "start", "away"),
-        (end, "end", f"back, {end - begin:.0f} s"),
-        (caught_up, "end", f"all is there, {caught_up - begin:.0f} s"),
+        (begin, "start", 26, "away"),
+        (end, "end", 26, f"back, {end - begin:.0f} s"),
+        (caught_up, "end", 52, f"all is there, {caught_up - begin:.0f} s"),
     )
-    for at, anchor, text in places:
-        parts.append(f'<text class="note" text-anchor="{anchor}" x="{x(at):.1f}" y="{height - bottom + 26}">{text}</text>')
+    for at, anchor, below, text in places:
+        parts.append(f'<text class="note" text-anchor="{anchor}" x="{x(at):.1f}" y="{height - bottom + below}">{text}</text>')
     return _svg(height, "".join(parts), "Seconds until a change arrived, by the time it was made, around the outage")
-
-
-def timeline(steps: Sequence[StepRecord], total: float) -> str:
-    """What took how long: a bar per step on the demo's clock."""
-    row, left = 24, 262
-    height = row * len(steps) + 28
-
-    def x(at: float) -> float:
-        return left + (_WIDE - left - 44) * at / max(total, 1)
-
-    parts = []
-    for at in range(0, int(total) + 1, 60):
-        parts.append(f'<line class="grid" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{height - 24}"/>')
-        parts.append(f'<text class="note" text-anchor="middle" x="{x(at):.1f}" y="{height - 6}">{at // 60} min</text>')
-    for number, step in enumerate(steps):
-        top = number * row
-        kind = "bad" if step.broken else "bar"
-        width = max(2.0, x(step.began + step.seconds) - x(step.began))
-        title = step.title if len(step.title) < 40 else f"{step.title[:38]}…"
-        parts.append(f'<text class="note" text-anchor="end" x="{left - 12}" y="{top + 16}">{escape(title)}</text>')
-        parts.append(f'<rect class="{kind}" x="{x(step.began):.1f}" y="{top + 5}" width="{width:.1f}" height="{row - 10}" rx="3"/>')
-        parts.append(f'<text class="note" x="{x(step.began) + width + 6:.1f}" y="{top + 16}">{step.seconds:.0f} s</text>')
-    return _svg(height, "".join(parts), "The demo's steps on its clock")
 
 
 def climb(points: Sequence[tuple[float, int]]) -> str:

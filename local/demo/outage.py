@@ -48,7 +48,7 @@ def comes_back(stage: Stage, traffic: Traffic) -> None:
     if lost:
         stage.broken(f"{lost} of {traffic.during} changes had not arrived {CATCH_UP} s after the end")
     else:
-        stage.fact(f"all {traffic.during} changes have arrived, the last one so long after the end", arrived, "oms_to_salesforce")
+        stage.fact(f"all {traffic.during} changes have arrived, this long after its return", arrived, "oms_to_salesforce")
     if buried:
         stage.broken(f"{buried} messages are in dead-letter queues")
     else:

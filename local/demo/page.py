@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from local.demo import charts
-from local.demo.journal import Journal, percentile
+from local.demo.journal import Journal, StepRecord, percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of a bar chart; `share` of the longest, in percent."""
+    """A row of a bar chart: where it begins and how long it is, in percent of the whole width."""
 
     name: str
     share: float
     text: str
+    begin: float = 0.0
+    wrong: bool = False
 
 
 def render(journal: Journal) -> str:
@@ -59,7 +61,7 @@ def render(journal: Journal) -> str:
         emails=_emails(journal),
         compared=journal.compared,
         compared_bars=_bars((one.table, one.values, f"{one.values:,}") for one in journal.compared),
-        timeline=Markup(charts.timeline(journal.steps, total)),
+        timeline=list(_timeline(journal.steps, total)),
     )
 
 
@@ -68,7 +70,7 @@ def tiles(journal: Journal) -> Iterable[Tile]:
     told = journal.summary
     for direction, name in (("oms_to_salesforce", "OMS to Salesforce"), ("salesforce_to_oms", "Salesforce to OMS")):
         if seconds := journal.seconds(direction):  # type: ignore[arg-type]
-            more = f"the median of {len(seconds)} changes; p99 {percentile(seconds, 0.99):.1f} s"
+            more = f"median of {len(seconds)} changes, 99 in 100 within {percentile(seconds, 0.99):.1f}\u00a0s"
             yield Tile(f"{percentile(seconds, 0.5):.1f} s", name, more)
     if one := told.get("migration"):
         wrong = sum(int(str(one[name])) for name in ("missing", "mismatched", "unknown"))
@@ -121,6 +123,13 @@ def _bars(rows: Iterable[tuple[str, int, str]]) -> list[Bar]:
     found = list(rows)
     top = max((value for _, value, _ in found), default=0) or 1
     return [Bar(name, round(100 * value / top, 1), text) for name, value, text in found]
+
+
+def _timeline(steps: Sequence[StepRecord], total: float) -> Iterable[Bar]:
+    """What took how long: a bar per step on the demo's clock."""
+    for step in steps:
+        begin, share = 100 * step.began / max(total, 1), 100 * step.seconds / max(total, 1)
+        yield Bar(step.title, round(share, 2), f"{step.seconds:.0f} s", round(begin, 2), wrong=bool(step.broken))
 
 
 def _emails(journal: Journal) -> dict[str, object] | None:

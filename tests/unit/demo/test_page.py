@@ -56,7 +56,7 @@ def test_it_needs_nothing_from_elsewhere() -> None:
 
 def test_pictures_are_well_formed() -> None:
     pictures = re.findall(r"<svg.*?</svg>", page.render(full()), re.DOTALL)
-    assert len(pictures) == 4
+    assert len(pictures) == 3
     for picture in pictures:
         assert ElementTree.fromstring(picture).get("aria-label")
 
@@ -67,6 +67,7 @@ def test_a_broken_promise_stands_at_the_top() -> None:
     html = page.render(journal)
     assert "a promise was broken" in html
     assert "it never came" in html
+    assert '<i class="wrong"' in html
     assert "every promise was kept" not in html
 
 
