@@ -20,6 +20,7 @@ from rich.table import Table
 
 from omsync.migration.model import Certificate
 from ops.connections import Connections, with_connections
+from ops.migrate import planning
 from ops.migrate.follow import follow
 from ops.migrate.machine import RUNS, Execution, Gate, Machine
 
@@ -74,40 +75,27 @@ by_option = click.option("--by", default=getpass.getuser, help="Who says so; it 
 # ---------------------------------------------------------------------------------------------------------- plan and start
 @cli.command()
 @run_option
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Also save the report as JSON and HTML, and duplicates as CSV."
+)
 @json_option
 @with_machine
-def plan(machine: Machine, run: int | None, as_json: bool) -> None:
-    """Preflight and dry run: everything but writing. Exit code 1 if something stops the run."""
+def plan(machine: Machine, run: int | None, output: Path | None, as_json: bool) -> None:
+    """Preflight, dry run and survey: everything but writing. Exit code 1 if something stops the run."""
     number = run or _next(machine)
+    before = machine.plan_report(number)
     done = follow(machine, machine.start([number], approve=False, purpose="plan"), console, quiet=as_json)
-    found = machine.preflight(number)
-    counts, findings = machine.findings(number)
-    blocked = found is None or found.blocked or done.status != "SUCCEEDED"
+    made = machine.plan_report(number)
+    if made is None or (before is not None and made.at == before.at):  # it did not get that far
+        _say(as_json, {"run": number, "blocked": True, "error": done.error, "cause": done.cause}, f"{done.error}: {done.cause}")
+        raise SystemExit(1)
     if as_json:
-        told = {"run": number, "blocked": blocked, "checks": [one.model_dump() for one in found.checks] if found else []}
-        click.echo(json.dumps({**told, "counts": counts, "findings": [one.model_dump() for one in findings]}))
-        raise SystemExit(1 if blocked else 0)
-    _print_checks(machine, number)
-    table = Table("table", "rows", "not sent by rule", "bad", title=f"Run {number}: what would move")
-    for name, one in counts.items():
-        table.add_row(name, *(f"{one.get(key, 0):,}" for key in ("rows", "not_sent", "bad")))
-    console.print(table)
-    if findings:
-        table = Table("table", "kind", "column", "rows", "what", "first ids", title="Findings")
-        for finding in findings:
-            table.add_row(finding.table, finding.kind, finding.field, f"{finding.rows:,}", finding.message, "\n".join(finding.ids[:3]))
-        console.print(table)
-    if done.status != "SUCCEEDED":
-        console.print(f"[red]{done.error}: {done.cause}")
-    raise SystemExit(1 if blocked else 0)
-
-
-def _print_checks(machine: Machine, run: int) -> None:
-    found = machine.preflight(run)
-    table = Table("", "check", "detail", "how to mend", title=f"Run {run}: preflight")
-    for check in found.checks if found is not None else ():
-        table.add_row("[green]ok" if check.ok else "[red]stop" if check.blocking else "[yellow]look", check.name, check.detail, check.mend)
-    console.print(table)
+        click.echo(made.model_dump_json())
+    else:
+        planning.show(made, console)
+    for path in planning.save(machine, number, output) if output is not None else ():
+        console.print(f"saved {path}", highlight=False) if not as_json else None
+    raise SystemExit(1 if made.blocked or done.status != "SUCCEEDED" else 0)
 
 
 @cli.command()

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import boto3
 from botocore.config import Config
 
-from omsync.migration.model import Certificate, Finding, Preflight
-from omsync.migration.plan import CHUNK_ROWS, read_plan, read_refs
+from omsync.migration.model import Certificate
+from omsync.migration.plan import CHUNK_ROWS
+from omsync.migration.report import PlanReport
 from omsync.migration.steps import Purpose
 from omsync.platform.errors import Permanent, Retryable
 from ops.connections import Connections, told
@@ -193,43 +194,7 @@ class Machine:
         content = self.get(f"{self.folder(run)}/{name}.json")
         return Certificate.model_validate_json(content) if content is not None else None
 
-    def preflight(self, run: int) -> Preflight | None:
-        """As last looked at."""
-        content = self.get(f"{self.folder(run)}/preflight.json")
-        return Preflight.model_validate_json(content) if content is not None else None
-
-    def findings(self, run: int) -> tuple[dict[str, dict[str, int]], list[Finding]]:
-        """The dry run's counts by table, and what it found, chunks of a table added up."""
-        plan = read_plan(_Reader(self), self.migration, run)
-        counts: dict[str, dict[str, int]] = {}
-        found: dict[tuple[str, str, str], Finding] = {}
-        for ref in read_refs(_Reader(self), plan) if plan is not None else ():
-            content = self.get(f"{ref.folder}/examined.json")
-            if content is None:
-                continue
-            examined = json.loads(content)
-            for name, count in examined["counts"].items():
-                table = counts.setdefault(ref.table, {})
-                table[name] = table.get(name, 0) + int(count)
-            for one in map(Finding.model_validate, examined["findings"]):
-                known = found.setdefault((one.table, one.kind, one.field), one)
-                if known is not one:
-                    known.rows += one.rows
-                    known.ids = [*known.ids, *one.ids][:20]
-        return counts, list(found.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """`migration.ports.Files`, for reading."""
-
-    machine: Machine
-
-    def get(self, name: str) -> bytes | None:
-        return self.machine.get(name)
-
-    def put(self, name: str, content: object) -> None:
-        raise NotImplementedError
-
-    def open(self, name: str) -> Any:
-        raise NotImplementedError
+    def plan_report(self, run: int) -> PlanReport | None:
+        """As the last dry run left it."""
+        content = self.get(f"{self.folder(run)}/plan-report.json")
+        return PlanReport.model_validate_json(content) if content is not None else None

@@ -87,8 +87,8 @@ def test_known_duplicates_are_found(a_database: Callable[[], str]) -> None:
     }
     print(figures)
     assert figures["precision"] > 0.995, figures
-    assert figures["recall"] > 0.93, figures
-    assert figures["records"] > 0.98, figures
+    assert figures["recall"] > 0.9, figures
+    assert figures["records"] > 0.97, figures
     assert len(sure - truth) <= 0.002 * len(sure), figures
     assert sum(one.rows for one in findings if one.kind in ("duplicate", "possible")) == len(found)
 

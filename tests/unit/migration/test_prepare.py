@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from omsync.mapping import load_mappings, written
+from omsync.migration.model import Preflight
 from omsync.migration.prepare import Prepare, read_facts
+from omsync.salesforce.automation import Automation
 from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage
 from tests.unit.migration.world import FACTS, World
 
+#: the triggers that salesforce/ brings
+TRIGGERS = Path(__file__).resolve().parents[3] / "salesforce" / "force-app" / "main" / "default" / "triggers"
+OWN = [
+    Automation("trigger", name, sobject)
+    for path in sorted(TRIGGERS.glob("*.trigger"))
+    for name, sobject in re.findall(r"^trigger (\w+) on (\w+)", path.read_text(), re.MULTILINE)
+] + [Automation("validation rule", "OMSync_Version_Guard", "Product2")]
 _KINDS = {"Text": "string", "Checkbox": "boolean", "DateTime": "datetime", "Date": "date", "Number": "double", "Currency": "currency"}
 
 
@@ -25,6 +36,8 @@ class Org:
     owners: int = 0
     accounts: list[str] = field(default_factory=list)
     missing: str = ""
+    active: list[Automation] = field(default_factory=lambda: list(OWN))
+    hidden: tuple[str, ...] = ()
 
     def facts(self) -> Mapping[str, str]:
         return FACTS.ids
@@ -46,6 +59,9 @@ class Org:
 
     def count(self, sobject: str) -> int:
         return 0
+
+    def automation(self) -> tuple[Sequence[Automation], Sequence[str]]:
+        return self.active, self.hidden
 
     def owner(self) -> str | None:
         return "005" if self.owners else None
@@ -117,3 +133,28 @@ def test_a_field_that_the_org_lacks_blocks_and_is_named(org: Org) -> None:
 def test_runs_come_in_order(org: Org) -> None:
     made = prepare(org, World(), certified=1).run("m", 3)
     assert [one.mend for one in made.checks if not one.ok] == ["run 2 comes first"]
+
+
+def looks(made: Preflight) -> dict[str, tuple[bool, str]]:
+    """Checks that are not ok: name -> (blocking, detail)."""
+    return {one.name: (one.blocking, one.detail) for one in made.checks if not one.ok}
+
+
+def test_what_others_have_set_up_is_named_and_stops_nothing(org: Org) -> None:
+    org.active += [Automation("flow", "Greet_Patients", "Account"), Automation("duplicate rule", "Standard", "Account")]
+    org.active += [Automation("process", "Old_Process", None), Automation("flow", "Elsewhere", "Lead")]
+    made = prepare(org, World(), certified=1).run("m", 2)
+    found = looks(made)
+    assert found["Account: automation"] == (False, "acts on every row: flow Greet_Patients; duplicate rule Standard")
+    assert found["automation"] == (False, "process Old_Process")
+    assert not any("Elsewhere" in one.detail for one in made.checks)
+    assert not made.blocked
+
+
+def test_without_our_trigger_a_shared_table_does_not_move(org: Org) -> None:
+    org.active = [one for one in org.active if one.name != "AccountSync"]
+    made = prepare(org, World(), certified=1).run("m", 2)
+    assert looks(made)["Account: own trigger"] == (True, "not active")
+    org.hidden = ("trigger",)
+    made = prepare(org, World(), certified=1).run("m", 2)
+    assert looks(made) == {"automation": (False, "not shown to the load user: trigger")}, "what is not shown is not missing"

@@ -89,7 +89,7 @@ def test_every_purpose_has_its_way() -> None:
                 return passed
             name = next((one["Next"] for one in state.get("Choices", []) if holds(one, told)), state.get("Next") or state.get("Default"))
 
-    assert way("plan")[-2:] == ["ExamineWaves", "DryRunDone"]
+    assert way("plan")[-7:] == ["WhatFor", "Survey", "SurveyDecides", "ExamineWaves", "Report", "ReportDecides", "DryRunDone"]
     assert not {"LoadWaves", "Certify", "Reopen"} & set(way("plan"))
     verify = way("verify")
     assert verify[-1] == "Verified"

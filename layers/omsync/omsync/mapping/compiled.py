@@ -10,7 +10,7 @@ Rows have the API's JSON shape (moments with any offset, psycopg's own types are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from functools import lru_cache
 
 from omsync.mapping.errors import TransformError
@@ -70,13 +70,13 @@ class Compiled:
                 raise fault.at(column, f"{self.mapping.table}/{row.get('id')}")
         return [self._outward[target.object](row, staff) for target in self.mapping.targets if target.when is None or target.when(row)]
 
-    def unusual(self, row: Row) -> tuple[str, ...]:
+    def unusual(self, row: Row, records: Sequence[Record] | None = None) -> tuple[str, ...]:
         """The text columns whose value is not its own normal form (outer white space, control characters, a state's name): preflight's list.
 
-        Salesforce will hold the normal form; both sides count as equal, so the OMS keeps what it has.
+        Salesforce will hold the normal form; both sides count as equal, so the OMS keeps what it has. `records`: the row's, if they are known.
         """
         found: dict[str, None] = {}
-        for record in self.to_salesforce(row, existing=True):
+        for record in self.to_salesforce(row, existing=True) if records is None else records:
             back = self.to_oms(record.object, record.values, errors=[])
             for source, column in self.columns.items():
                 if column.type.startswith(("text", "char(")):

@@ -8,7 +8,7 @@ from html import escape
 
 from omsync.migration.model import Certificate, TableResult
 
-_STYLE = """
+STYLE = """
 :root{--ink:#1b2430;--soft:#5c6b7a;--line:#d9e0e7;--good:#1a7f4b;--bad:#b3261e;--bar:#2f6fb2;--paper:#fff;--band:#f5f7fa}
 @media (prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9aa8b6;--line:#33404d;--good:#4cc38a;--bad:#ff8a80;--bar:#6aa9e9;--paper:#12181f;--band:#1a222b}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1100px;margin:2rem auto;padding:0 1rem}
@@ -43,7 +43,7 @@ def page(made: Certificate) -> str:
         _hashes(made),
     ]
     title = f"Migration {escape(made.migration)}, run {made.run}"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 

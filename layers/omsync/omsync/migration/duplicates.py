@@ -22,12 +22,12 @@ from rapidfuzz.fuzz import token_sort_ratio
 
 #: people before one, of the same key, that it is compared with
 WINDOW = 25
-#: from here on two records look like one person's
-ALIKE = 10.0
+#: from here on two records look like one person's; a name alone, or a first name and a birth date, say less than that
+ALIKE = 11.0
 #: (agrees, nearly agrees, differs); a field that is missing on either side counts 0
 WEIGHTS = {
-    "given": (6.0, 3.5, -6.0),
-    "family": (6.0, 3.5, -3.0),
+    "given": (5.0, 3.0, -6.0),
+    "family": (5.5, 3.5, -6.0),
     "birth": (9.0, 4.0, -5.0),
     "street": (6.0, 3.0, -1.5),
     "postal": (4.0, 1.5, -0.5),
@@ -36,7 +36,7 @@ WEIGHTS = {
     "phone": (6.0, 0.0, -0.5),
 }
 #: most that what a household shares can say
-HOUSEHOLD = 14.0
+HOUSEHOLD = 18.0
 #: names: so alike are the same name written twice, and so alike could be
 SAME_NAME, LIKE_NAME = 0.92, 0.82
 #: names the wrong way round say this much of what they would say the right way round

@@ -206,17 +206,6 @@ class OrgFacts(_Model):
     dry: bool = False  # noted by a dry run, before staff were matched
 
 
-class Finding(_Model):
-    """What preflight noticed about some rows of a table."""
-
-    table: str
-    kind: str  # bad: would be quarantined; unusual; duplicate; orphan
-    field: str
-    message: str
-    rows: int = 0
-    ids: list[str] = Field(default_factory=list)
-
-
 class Check(_Model):
     """One thing that preflight looked at. `blocking` ones stop the run."""
 
@@ -234,6 +223,7 @@ class Preflight(_Model):
     run: int
     at: float
     checks: list[Check]
+    limits: dict[str, tuple[int, int]] = Field(default_factory=dict)  # allocation -> (left, of)
 
     @property
     def blocked(self) -> bool:

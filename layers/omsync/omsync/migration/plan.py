@@ -1,24 +1,21 @@
-"""A run cut into chunks; the delta; and what preflight finds in the source without moving anything."""
+"""A run cut into chunks; and the delta."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import batched, pairwise
 
-from omsync.mapping import Mappings, TableMapping, TransformError, compile_mapping
+from omsync.mapping import Mappings, TableMapping
 from omsync.migration.load import hand_over
-from omsync.migration.model import ChunkRef, Finding, OrgFacts, Outcome, RunPlan, TablePlan
+from omsync.migration.model import ChunkRef, RunPlan, TablePlan
 from omsync.migration.ports import Files, Live, Source, States
 from omsync.platform.errors import Permanent
 
 #: rows of a chunk: one internal batch of Bulk API 2.0
 CHUNK_ROWS = 10_000
-#: ids of one finding that are named
-NAMED = 20
 LAST_RUN = 4
 
 
@@ -75,40 +72,6 @@ class Plan:
         found = self.source.survivors()
         self.files.put(f"migrations/{migration}/run-{run}/survivors.json", json.dumps(found).encode())
         return found
-
-    def examine(self, ref: ChunkRef, facts: OrgFacts) -> Outcome:
-        """The dry run of a chunk: every row is mapped, nothing is written but what was found."""
-        mapping = self.mappings[ref.table]
-        compiled = compile_mapping(mapping, facts.time_zone)
-        found: dict[tuple[str, str], Finding] = {}
-        counts: Counter[str] = Counter()
-
-        def note(kind: str, field: str, row_id: str, message: str) -> None:
-            one = found.setdefault((kind, field), Finding(table=mapping.table, kind=kind, field=field, message=message))
-            one.rows += 1
-            if len(one.ids) < NAMED:
-                one.ids.append(row_id)
-
-        with self.source.read(mapping, ref) as (_, rows):
-            for row in rows:
-                counts["rows"] += 1
-                if mapping.mode != "embedded" and mapping.skip_reason(row) is None:
-                    try:
-                        for column in compiled.unusual(row):
-                            note(
-                                "unusual",
-                                column,
-                                str(row["id"]),
-                                "Salesforce will hold another form of this text (white space, case, name)",
-                            )
-                    except TransformError as fault:
-                        counts["bad"] += 1
-                        note("bad", fault.field or "-", str(row["id"]), f"{fault.code}: {fault.message}")
-                else:
-                    counts["not_sent"] += 1
-        told = {"counts": dict(counts), "findings": [one.model_dump() for one in found.values()]}
-        self.files.put(f"{ref.folder}/examined.json", json.dumps(told).encode())
-        return Outcome()
 
     def delta(self, migration: str) -> int:
         """What changed since run 1 was planned, of all tables: the live writers look at it. -> Rows enqueued."""

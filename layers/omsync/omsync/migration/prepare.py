@@ -16,13 +16,14 @@ from omsync.mapping import Mappings, TableMapping, Target, org_ids, written
 from omsync.migration.model import Check, OrgFacts, Preflight
 from omsync.migration.ports import Files
 from omsync.platform.errors import OmsyncError, Permanent
+from omsync.salesforce.automation import Automation
 from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage
 
 OWNER_NAME = "Migration Owner"
 GROUP_NAME = "Medical Group"
-#: bytes a record takes (Salesforce's storage accounting): 2 KB, a person account 4 KB
-RECORD_KB, PERSON_KB = 2, 4
+#: rules of ours are named so; a trigger of ours is named after its object
+OWN_RULE = "OMSync_"
 _TYPES: dict[str, frozenset[str]] = {
     "Text": frozenset({"string", "textarea", "phone", "email", "url", "picklist", "encryptedstring"}),
     "Email": frozenset({"email", "string"}),
@@ -59,6 +60,10 @@ class OrgPort(Protocol):
         ...
 
     def count(self, sobject: str) -> int: ...
+
+    def automation(self) -> tuple[Sequence[Automation], Sequence[str]]:
+        """(what is active when a record is saved, kinds that this user may not look at)."""
+        ...
 
     def owner(self) -> str | None:
         """The User who bears the default owner's id."""
@@ -99,11 +104,12 @@ class Prepare:
     now: Callable[[], float] = time.time
 
     def run(self, migration: str, run: int, *, dry: bool = False) -> Preflight:
-        """Look at everything; unless it is a dry run or something blocks, write what the run refers to and note the org's facts."""
-        checks = [*self._org_checks(run), *self._limit_checks(), *self._object_checks(run)]
-        found = Preflight(migration=migration, run=run, at=self.now(), checks=checks)
+        """Look at everything; unless something blocks, write what the run refers to (a dry run doesn't) and note the org's facts."""
+        limits = dict(self.org.limits())
+        checks = [*self._org_checks(run), *_limit_checks(limits), *self._automation_checks(run), *self._object_checks(run)]
+        found = Preflight(migration=migration, run=run, at=self.now(), checks=checks, limits=limits)
         self.files.put(f"migrations/{migration}/run-{run}/preflight.json", found.model_dump_json(indent=1).encode())
-        if not found.blocked:
+        if dry or not found.blocked:
             if not dry and run == 1:
                 self._first()
             self._note_facts(migration, run, dry=dry)
@@ -161,10 +167,30 @@ class Prepare:
             mend=f"run {certified + 1} comes first" if run > certified + 1 else "",
         )
 
-    def _limit_checks(self) -> Iterator[Check]:
-        for name, (left, of) in self.org.limits().items():
-            used = 1 - left / of if of else 1.0
-            yield Check(name=f"limit {name}", ok=left > 0 and used < 0.9, blocking=left <= 0, detail=f"{left:,} of {of:,} left")
+    def _automation_checks(self, run: int) -> Iterator[Check]:
+        """Ours must be there; what others have set up would act on every row, and they may not want that."""
+        active, hidden = self.org.automation()
+        if hidden:
+            mend = "give OMSync_Load the permission View Setup, or look in Setup yourself"
+            yield Check(name="automation", ok=False, blocking=False, detail=f"not shown to the load user: {', '.join(hidden)}", mend=mend)
+        for table in self._tables(run):
+            for target in table.targets:
+                here = [one for one in active if one.object == target.object]
+                if target.sync_fields and "trigger" not in hidden:
+                    there = any(own_trigger(one) for one in here)
+                    mend = "" if there else "deploy salesforce/: without it the sync does not see what people edit meanwhile"
+                    yield Check(name=f"{target.object}: own trigger", ok=there, detail="active" if there else "not active", mend=mend)
+                others = [one for one in here if not own_trigger(one) and not _own_rule(one)]
+                if others:
+                    said = "; ".join(str(one) for one in others)
+                    mend = "deactivate it for the run, or let it leave out users with the custom permission OMSync_Load"
+                    yield Check(
+                        name=f"{target.object}: automation", ok=False, blocking=False, detail=f"acts on every row: {said}", mend=mend
+                    )
+        nobodys = [str(one) for one in active if one.object is None]
+        if nobodys:
+            mend = "see in Setup, Process Automation, which objects they are for"
+            yield Check(name="automation", ok=False, blocking=False, detail="; ".join(nobodys), mend=mend)
 
     def _object_checks(self, run: int) -> Iterator[Check]:
         for mapping in self._tables(run):
@@ -195,6 +221,21 @@ class Prepare:
         there = self.org.count(target.object)
         detail = "; ".join(wrong) or f"as mapped; {there:,} records there now"
         yield Check(name=target.object, ok=not wrong, detail=detail, mend="deploy salesforce/, give OMSync_Load" if wrong else "")
+
+
+def _limit_checks(limits: Mapping[str, tuple[int, int]]) -> Iterator[Check]:
+    for name, (left, of) in limits.items():
+        used = 1 - left / of if of else 1.0
+        yield Check(name=f"limit {name}", ok=left > 0 and used < 0.9, blocking=left <= 0, detail=f"{left:,} of {of:,} left")
+
+
+def own_trigger(one: Automation) -> bool:
+    """`AccountSync` on Account."""
+    return one.kind == "trigger" and one.object is not None and one.name == f"{one.object.removesuffix('__c').replace('_', '')}Sync"
+
+
+def _own_rule(one: Automation) -> bool:
+    return one.kind == "validation rule" and one.name.startswith(OWN_RULE)
 
 
 def read_facts(files: Files, migration: str, run: int) -> OrgFacts:

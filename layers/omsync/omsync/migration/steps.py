@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from omsync.migration.control import Control
+from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
 from omsync.migration.link import Link
 from omsync.migration.load import Load
@@ -20,7 +21,9 @@ from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome
 from omsync.migration.plan import CHUNK_ROWS, Plan, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.prepare import Prepare
+from omsync.migration.report import Reports
 from omsync.migration.states import Chunks
+from omsync.migration.survey import Survey
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.platform.telemetry import logger
@@ -62,6 +65,10 @@ class SourceSteps(Protocol):
     @property
     def plan(self) -> Plan: ...
     @property
+    def examine(self) -> Examine: ...
+    @property
+    def survey(self) -> Survey: ...
+    @property
     def extract(self) -> Extract: ...
     @property
     def facts(self) -> Callable[[str, int], OrgFacts]: ...
@@ -82,6 +89,8 @@ class OrgSteps(Protocol):
     def control(self) -> Control: ...
     @property
     def prepare(self) -> Prepare: ...
+    @property
+    def reports(self) -> Reports: ...
     @property
     def files(self) -> Files: ...
     @property
@@ -124,7 +133,9 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
                 waves = [{"wave": wave, "bucket": steps.bucket, "key": plan.wave_file(wave)} for wave in plan.waves]
                 return {**Outcome().model_dump(), "waves": waves}
             case "examine":
-                return steps.plan.examine(told.chunk, steps.facts(told.chunk.migration, told.chunk.run))
+                return steps.examine.run(told.chunk, steps.facts(told.chunk.migration, told.chunk.run))
+            case "survey":
+                return steps.survey.run(told.migration, told.run)
             case "extract":
                 return steps.extract.run(told.chunk)
             case "delta":
@@ -166,9 +177,12 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
             wrong = "; ".join(
                 f"{check.name}: {check.detail} {check.mend}".strip() for check in found.checks if check.blocking and not check.ok
             )
-            return Outcome(outcome="failed" if found.blocked else "done", reason=wrong[:2000])
+            blocked = found.blocked and told.purpose != "plan"  # a dry run goes on: its report tells everything at once
+            return Outcome(outcome="failed" if blocked else "done", reason=wrong[:2000])
         case "reopen":
             return control.reopen(migration, run, everything=told.purpose == "verify")
+        case "report":
+            return steps.reports.run(migration, run)
         case "ask":
             control.ask(migration, run, told.gate, told.token)
             return Outcome()

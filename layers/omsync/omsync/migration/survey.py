@@ -22,6 +22,7 @@ from omsync.migration.duplicates import Grade, Pair, Person, pairs
 from omsync.migration.files import Lines
 from omsync.migration.findings import Finding, Findings, Weight
 from omsync.migration.model import Outcome, run_folder
+from omsync.migration.plan import read_plan
 from omsync.migration.ports import Files
 
 #: seconds after which no further unit is begun; a Lambda function has 900
@@ -66,6 +67,7 @@ class SurveySource(Protocol):
 class Surveyed(BaseModel):
     """What is known so far."""
 
+    planned_at: float = 0.0  # of the plan that it belongs to: another plan is surveyed anew
     done: list[str] = Field(default_factory=list)
     findings: list[Finding] = Field(default_factory=list)
     pairs: dict[str, int] = Field(default_factory=dict)  # grade -> pairs
@@ -85,7 +87,10 @@ class Survey:
     def run(self, migration: str, run: int) -> Outcome:
         """Go on until done, or for as long as one invocation may."""
         begun, folder = self.now(), run_folder(migration, run)
-        known = read_survey(self.files, migration, run)
+        known, plan = read_survey(self.files, migration, run), read_plan(self.files, migration, run)
+        planned_at = plan.planned_at if plan is not None else 0.0
+        if known.planned_at != planned_at:
+            known = Surveyed(planned_at=planned_at)
         for name, unit in self._units(run, folder, known):
             if name in known.done:
                 continue

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from omsync.mapping import load_mappings
 from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
 from omsync.migration.control import Control
+from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
 from omsync.migration.judge import Judge
 from omsync.migration.link import Link
@@ -19,8 +20,11 @@ from omsync.migration.model import OrgFacts
 from omsync.migration.plan import Plan
 from omsync.migration.ports import Files
 from omsync.migration.prepare import OWNER_NAME, Prepare, read_facts
+from omsync.migration.report import Reports
 from omsync.migration.source import PostgresSource
 from omsync.migration.states import Chunks
+from omsync.migration.survey import Survey
+from omsync.migration.survey_source import PostgresSurvey
 from omsync.migration.verify import Verify
 from omsync.platform import aws, settings
 from omsync.platform.bootstrap_sync import ModelSender, compiled, oms_client
@@ -125,8 +129,18 @@ class SourceSteps(_Common):
 
     @cached_property
     def plan(self) -> Plan:
-        """Plans, dry runs, delta."""
+        """Plans, delta."""
         return Plan(load_mappings(), self.source, self.files, self.states, self.live)
+
+    @cached_property
+    def examine(self) -> Examine:
+        """Dry runs."""
+        return Examine(load_mappings(), self.source, self.files)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Duplicates and orphans."""
+        return Survey(load_mappings(), PostgresSurvey(self.source, load_mappings()), self.files)
 
     @cached_property
     def extract(self) -> Extract:
@@ -206,6 +220,11 @@ class OrgSteps(_Common):
             api_reserve=self.told.api_reserve,
             backlog_limit=self.told.backlog_limit,
         )
+
+    @cached_property
+    def reports(self) -> Reports:
+        """What a person reads before a run."""
+        return Reports(load_mappings(), self.files)
 
     @cached_property
     def prepare(self) -> Prepare:

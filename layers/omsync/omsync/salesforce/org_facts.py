@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from omsync.mapping import DEFAULT_OWNER_ID
+from omsync.salesforce.automation import Automation, active
 from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.errors import NotFound
 from omsync.salesforce.org import org_ids
 from omsync.salesforce.query import ids_by_external_id, query, quote
 from omsync.salesforce.users import OrgUsers
 
-_LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DataStorageMB", "FileStorageMB")
+_LIMITS = ("DailyApiRequests", "DailyBulkApiBatches", "DailyBulkV2QueryJobs", "DataStorageMB", "FileStorageMB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class OrgFacts:
     def count(self, sobject: str) -> int:
         """Records there now."""
         return int(self.client.get_json("query", params={"q": f"SELECT count() FROM {sobject}"})["totalSize"])  # noqa: S608
+
+    def automation(self) -> tuple[list[Automation], list[str]]:
+        """What acts on a save; kinds that are not shown."""
+        return active(self.client)
 
     def owner(self) -> str | None:
         """Who stands in for staff."""
