@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from omsync.mapping.model import Json, Owner, Policy
 from omsync.mapping.outward import File
+from omsync.platform.errors import Permanent
 from omsync.sync.records import Command, OmsRow, SalesforceRecord, Side, Stamp, Unit, UnitValue
 
 
@@ -134,6 +135,10 @@ class SimRules:
     def skip_reason(self, row: OmsRow) -> str | None:
         return "merged" if row.values.get("status") == "merged" else None
 
+    def unfit(self, row: OmsRow) -> Mapping[str, Permanent]:
+        found = {unit for unit in self.units if "unfit" in str(row.values.get(unit))}
+        return {unit: Permanent("does not fit", code="transform.too_long", field=self._fields[unit][0]) for unit in found}
+
     def locked(self, row: OmsRow) -> frozenset[str]:
         return self.spec.locks.get(str(row.values.get("status")), frozenset())
 
@@ -147,7 +152,7 @@ class SimRules:
     def _of_row(self, row: OmsRow, unit: str) -> UnitValue:
         if unit == "deleted":
             return {"deleted__c": row.deleted}
-        value = row.values.get(unit)
+        value = row.values.get(unit) if "unfit" not in str(row.values.get(unit)) else None
         if unit in self.spec.addresses:
             line, city = self._fields[unit]
             return {line: value["line"], city: value["city"]} if isinstance(value, dict) else {line: None, city: None}

@@ -681,6 +681,46 @@ def test_a_refusal_by_salesforce_leaves_nothing_half_known(shared: House) -> Non
     assert shared.both(PATIENT, "phone") == ("7", "7")
 
 
+class Strict(Salesforce):
+    """Salesforce in which one field's validation refuses a value, and says which field it was."""
+
+    def write(self, writes: Sequence[Write]) -> Answers[str]:
+        poison = Permanent("too long", code="STRING_TOO_LONG", field="nick__c")
+        return [poison if w.fields.get("nick__c") == "poison" else self._write(w) for w in writes]
+
+
+@pytest.mark.parametrize("bad", ["poison", "unfit"], ids=["refused by Salesforce", "not to be carried by the mapping"])
+def test_a_bad_value_holds_back_nothing_but_itself_and_is_a_failure_until_it_is_mended(house: House, bad: str) -> None:
+    house.ports = Ports(**{**{name: getattr(house.ports, name) for name in Ports.__dataclass_fields__}, "salesforce": Strict(house.world)})
+    house.row(nick="fine")
+    house.sync()
+    house.oms_edits(PATIENT, nick=bad, pronouns="she")
+    house.salesforce_edits(PATIENT, phone="7")
+    [outcome] = house.sync(PATIENT)
+    assert (outcome.kind, outcome.error.field if isinstance(outcome.error, Permanent) else None) == ("permanent", "nick__c")
+    assert house.both(PATIENT, "pronouns") == ("she", "she")
+    assert house.both(PATIENT, "phone") == ("7", "7")
+    assert house.both(PATIENT, "nick") == (bad, "fine")
+    house.salesforce_edits(PATIENT, phone="8")
+    assert [outcome.kind for outcome in house.sync(PATIENT)] == ["permanent"], "as long as it is not mended"
+    assert house.both(PATIENT, "phone") == ("8", "8")
+    house.oms_edits(PATIENT, nick="mended")
+    assert [outcome.kind for outcome in house.sync(PATIENT)] == ["written"]
+    assert house.both(PATIENT, "nick") == ("mended", "mended")
+
+
+@pytest.mark.parametrize("bad", ["poison", "unfit"])
+def test_a_record_with_a_bad_value_is_created_without_it_and_its_children_go_on(house: House, bad: str) -> None:
+    house.ports = Ports(**{**{name: getattr(house.ports, name) for name in Ports.__dataclass_fields__}, "salesforce": Strict(house.world)})
+    house.row(nick=bad)
+    assert [outcome.kind for outcome in house.sync(PATIENT)] == ["permanent"]
+    assert house.both(PATIENT, "phone") == ("1", "1")
+    assert [outcome.kind for outcome in house.sync(PATIENT)] == ["permanent"]
+    house.salesforce_edits(PATIENT, nick="by hand")
+    assert [outcome.kind for outcome in house.sync(PATIENT)] == ["written"]
+    assert house.both(PATIENT, "nick") == ("by hand", "by hand")
+
+
 def test_a_surprise_inside_one_record_is_its_own_and_tells_no_value(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def surprise(self: object, row: OmsRow, sobject: str) -> object:
         raise ValueError("secret value")

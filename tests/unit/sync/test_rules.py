@@ -293,3 +293,24 @@ class TestRegistry:
 def test_a_fingerprint_is_the_same_in_every_process() -> None:
     assert rules_of("patients").fingerprint == rules_of("patients").fingerprint
     assert rules_of("patients").fingerprint != rules_of("orders").fingerprint
+
+
+def test_a_value_that_does_not_fit_is_its_unit_s_alone() -> None:
+    mapping, rules = MAPPINGS["patients"], rules_of("patients")
+    good = row_of(mapping)
+    bad = row_of(mapping, preferred_name="x" * 5000, shipping_address={**ADDRESS, "city": "y" * 5000})
+    assert rules.unfit(good) == {}
+    unfit = rules.unfit(bad)
+    assert all(isinstance(why, TransformError) for why in unfit.values())
+    [name, address] = [rules.unit_of_field("Preferred_Name__pc"), rules.unit_of("shipping_address")]
+    assert set(unfit) == {name, address}
+    whole, rest = rules.row_values(good, "Account"), rules.row_values(bad, "Account")
+    assert {unit for unit in whole if whole[unit] != rest[unit]} == set(unfit)
+    assert set(rest[str(address)].values()) == {None}, "an address is one value"
+    assert rules.unfit(good) == {}
+
+
+def test_a_row_that_is_refused_as_a_whole_stays_refused() -> None:
+    rules = rules_of("orders")
+    with pytest.raises(TransformError):
+        rules.unfit(row_of(MAPPINGS["orders"], currency="EUR"))

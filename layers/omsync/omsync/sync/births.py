@@ -18,13 +18,10 @@ from dataclasses import replace
 from omsync.sync.context import Work
 from omsync.sync.effects import CreateRow, WriteRecord
 from omsync.sync.ports import Creation, Write
-from omsync.sync.records import Intent, Item, Mark, OmsRow, SalesforceRecord, SalesforceRef
+from omsync.sync.records import EDITED_SINCE, Intent, Item, Mark, OmsRow, SalesforceRecord, SalesforceRef
 
 #: the namespace of ids born in Salesforce; never to be changed
 BORN_IN_SALESFORCE = uuid.UUID("0b5c5f3e-3d55-5a5e-8a36-2f0e6a1f4c77")
-
-#: the OMS's time of a unit that was edited there after the birth: unlike any real one, so that it counts as moved
-EDITED_SINCE = -1
 
 
 def oms_id(ref: SalesforceRef) -> str:

@@ -32,6 +32,12 @@ class Work:
     seen: SalesforceRef | None = None
     brought: dict[Side, int | None] = field(default_factory=dict)  # see Outcome
 
+    refused: dict[str, Permanent] = field(default_factory=dict)  # units whose value Salesforce refused, and why
+
+    def left_out(self, row: OmsRow) -> dict[str, Permanent]:
+        """Units that cannot be brought to Salesforce. The rest goes on; the record fails for good once that is done."""
+        return {**self.rules.unfit(row), **self.refused}
+
     def carried(self, side: Side, since: int | None) -> None:
         """A change of that side is on the other one; of several the oldest counts."""
         known = self.brought.get(side)

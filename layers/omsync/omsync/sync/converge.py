@@ -178,9 +178,9 @@ async def _create(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     row = await follow_merges(work, row, rules.units)
     sobject = rules.object_for(row)
     new = SalesforceRecord(object=sobject, id="", oms_id=work.key.id, fields={})
-    look = Look(rules, work.shared.digests, item, row, new)
-    fields = rules.fields(row, sobject, None)
-    intent = Intent(id=work.shared.clock.new_id(), to_salesforce=look.base({}))
+    look, left_out = Look(rules, work.shared.digests, item, row, new), work.left_out(row)
+    fields = {name: value for name, value in rules.fields(row, sobject, None).items() if rules.unit_of_field(name) not in left_out}
+    intent = Intent(id=work.shared.clock.new_id(), to_salesforce={**look.base(left_out), **look.lacking(left_out)})
     item = await work.save(replace(item, object=sobject, intent=intent))
     write = Write(object=sobject, id=None, fields=fields, write=intent.id, version=row.version, oms_id=work.key.id)
     record_id = await _write(work, item, row, write)
@@ -190,6 +190,7 @@ async def _create(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     base = dict(intent.to_salesforce)
     done = replace(item, salesforce_id=record_id, buried=None, base=base, held={}, version=row.version, save=1, intent=None, afloat=())
     await _commit(work, item, done, row, {})
+    _fail_for(left_out)
     return Outcome("written", work.key)
 
 
@@ -240,17 +241,20 @@ async def _merge(work: Work, stored: Item, look: Look, lookups: list[str]) -> Ou
         return None
     for case in made.close:
         await CloseCase(case)
-    base = look.base(made.held)
+    left_out = {unit: why for unit, why in work.left_out(look.row).items() if unit not in made.held}
+    base = look.base({*made.held, *left_out})
     afloat = tuple(given_up for given_up in item.afloat if given_up.seen == save)
     done = replace(item, base=base, held=made.held, version=look.row.version, save=save, intent=None, gone=False, afloat=afloat)
     await _commit(work, stored, done, look.row, cases)
+    _fail_for(left_out)
     return Outcome("in_step" if intent is None and save == record.save else "written", work.key)
 
 
 async def _bring_salesforce(work: Work, item: Item, look: Look, made: Plan) -> int | None:
     """Write what differs and is not held. -> Salesforce's save count; None: look again."""
     row, record = look.row, look.record
-    units = frozenset(unit for unit in work.rules.units if unit not in made.held and look.differ(unit))
+    left_out = work.left_out(row)
+    units = frozenset(unit for unit in work.rules.units if unit not in made.held and unit not in left_out and look.differ(unit))
     renamed = record.oms_id != work.key.id
     if not units and not renamed and record.version == row.version:
         return record.save
@@ -285,10 +289,11 @@ def _columns(look: Look, made: Plan) -> dict[str, Json]:
 def _intent(work: Work, look: Look, made: Plan) -> Intent | None:
     """Needed as soon as something goes out that the marks cannot tell from an edit afterwards; the OMS's own units can do without."""
     to_oms = {unit: look.read_mark(unit) for unit in made.to_oms}
+    left_out = work.left_out(look.row)
     to_salesforce = {
         name: look.mark(name)
         for name, unit in look.rules.units.items()
-        if unit.owner != "oms" and name not in made.held and name not in made.to_oms and look.differ(name)
+        if unit.owner != "oms" and name not in made.held and name not in made.to_oms and name not in left_out and look.differ(name)
     }
     if not to_oms and not to_salesforce:
         return None
@@ -306,15 +311,26 @@ async def _patch(work: Work, item: Item, intent: Intent, patch: Patch) -> OmsRow
 
 
 async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | None:
-    """The record's id; None: a parent was missing and is there now."""
+    """The record's id; None: look again, a parent was missing and is there now, or a value that was refused is to be left out."""
     try:
         return await WriteRecord(write)
     except MissingParent as missing:
         await bring(work, row, missing.external_id)
         return None
-    except Permanent:
+    except Permanent as refused:
+        unit = work.rules.unit_of_field(refused.field) if refused.field and refused.field in write.fields else None
+        if unit is not None:
+            work.refused[unit] = refused
+            return None
         await _close_refused(work, item, row, write)
+        _fail_for(work.refused)  # what else was missed is a consequence of what was left out
         raise
+
+
+def _fail_for(left_out: Mapping[str, Permanent]) -> None:
+    """The record is a failure although its other values are where they belong: a person mends what is named, and redrives."""
+    for why in left_out.values():
+        raise why
 
 
 async def _close_refused(work: Work, item: Item, row: OmsRow, write: Write) -> None:

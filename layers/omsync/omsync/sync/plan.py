@@ -8,14 +8,14 @@ becomes the OMS's own. Nothing else of the record waits.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from omsync.sync.digests import Digests
 from omsync.sync.merge import OmsSide, SalesforceSide, Verdict, decide
 from omsync.sync.ports import CaseRequest, CaseStatus, Conflict, ConflictReason, TableRules
-from omsync.sync.records import Hold, Item, Mark, OmsRow, SalesforceRecord, SalesforceRef, Side, Unit
+from omsync.sync.records import EDITED_SINCE, Hold, Item, Mark, OmsRow, SalesforceRecord, SalesforceRef, Side, Unit
 
 #: conflicts' ids are uuid5 of what decided them, under this name
 CONFLICTS = uuid.UUID("6f1d3a52-7a0e-5a67-9a3f-5f1c1f7b8d10")
@@ -70,10 +70,15 @@ class Look:
             return known  # neither side moved
         return Mark(self.digests.of(self.item.key, unit, self.in_oms[unit]), save, edited_at)
 
-    def base(self, held: Mapping[str, Hold]) -> dict[str, Mark]:
+    def base(self, held: Collection[str]) -> dict[str, Mark]:
         """The whole base after both sides agree on all but what is held. Units that are the OMS's own need none."""
         marks = {name: self.mark(name) for name, unit in self.rules.units.items() if unit.owner != "oms" and name not in held}
         return {**{name: mark for name, mark in self.item.base.items() if name in held}, **marks}
+
+    def lacking(self, units: Iterable[str]) -> dict[str, Mark]:
+        """The base of units that a new record could not take: whatever the OMS has is news to Salesforce, whose emptiness is nobody's edit."""
+        shared = [unit for unit in units if self.rules.units[unit].owner != "oms"]
+        return {unit: Mark(self.digests.of(self.item.key, unit, self.in_salesforce[unit]), 0, EDITED_SINCE) for unit in shared}
 
     def hold(self, unit: str, reason: Literal["conflict", "refused"]) -> Hold:
         return new_hold(self.item, unit, reason, self.salesforce(unit).save, self.oms(unit).edited_at)

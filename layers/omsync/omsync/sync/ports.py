@@ -293,6 +293,10 @@ class TableRules(Protocol):
         """Why a row that is not in Salesforce is not created there."""
         ...
 
+    def unfit(self, row: OmsRow) -> Mapping[str, Permanent]:
+        """Units whose value Salesforce's field cannot hold, and why."""
+        ...
+
     def locked(self, row: OmsRow) -> frozenset[str]:
         """Units that only the OMS may change in this row: a signed note's, a shipped order's, what is withheld or cut."""
         ...

@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple
 from omsync.mapping.model import Json, Owner, Policy
 from omsync.platform.errors import OmsyncError
 
+#: the OMS's time in the base of a unit that it edited since: unlike any real one, so that it counts as moved
+EDITED_SINCE = -1
+
 type Side = Literal["oms", "salesforce"]
 #: a unit's value: Salesforce field -> normal form; a lookup's normal form is its parent's OMS id
 type UnitValue = Mapping[str, Json]

@@ -7,12 +7,13 @@ Until a table's cut-over run is certified, all its units are the OMS's and its r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from omsync.mapping import Compiled, Field, File, Json, Mappings, Record, TableMapping, Target, TransformError, compile_mapping, to_json
 from omsync.mapping.compiled import DEFAULT_TIME_ZONE
+from omsync.platform.errors import Permanent
 from omsync.sync.ports import TableRules
 from omsync.sync.records import Command, OmsRow, SalesforceRecord, Side, Stamp, Unit, UnitValue
 
@@ -59,7 +60,7 @@ class MappedRules:
         self.record_owner: Side = "salesforce" if self._cut_over and mapping.policy == "salesforce" else "oms"
         self._fields = {target.object: self._fields_of(target) for target in mapping.targets}
         self.units = {name: self._unit(name) for name in dict.fromkeys(unit for fields in self._fields.values() for unit in fields)}
-        self._last: tuple[OmsRow, Record] | None = None
+        self._last: tuple[OmsRow, Record, Mapping[str, Permanent]] | None = None
 
     # ------------------------------------------------------------------------------------------------------------- units
     def _fields_of(self, target: Target) -> dict[str, tuple[str, ...]]:
@@ -141,10 +142,33 @@ class MappedRules:
         held = {unit for unit, fields in self._fields[record.object].items() if record.held.intersection(fields)}
         return frozenset(held | {name for name, unit in self._mapping.units.items() if unit.lock is not None and unit.lock(row.values)})
 
+    def unfit(self, row: OmsRow) -> Mapping[str, Permanent]:
+        return self._looked(row)[1]
+
     def _record(self, row: OmsRow) -> Record:
+        return self._looked(row)[0]
+
+    def _looked(self, row: OmsRow) -> tuple[Record, Mapping[str, Permanent]]:
+        """The row as Salesforce is to have it, without the units it cannot carry; and why it cannot."""
         if self._last is None or self._last[0] is not row:
-            self._last = row, self._compiled.to_salesforce(row.values, existing=True, staff=self._org.staff)[0]
-        return self._last[1]
+            values, unfit = dict(row.values), dict[str, Permanent]()
+            while True:
+                try:
+                    [record, *_] = self._compiled.to_salesforce(values, existing=True, staff=self._org.staff)
+                    break
+                except TransformError as fault:
+                    unit = self.unit_of_field(fault.field or "")
+                    if unit is None or unit in unfit:  # of no one unit: the whole row is refused
+                        raise
+                    unfit[unit] = fault
+                    values = _without(values, self._sources(unit))
+            self._last = row, record, unfit
+        return self._last[1:]
+
+    def _sources(self, unit: str) -> set[str]:
+        """The row's columns that a unit is made of; of an address `shipping_address.city`."""
+        names = {(sobject, name) for sobject, units in self._fields.items() for name in units.get(unit, ())}
+        return {source for sobject, name in names for source in self._field(sobject, name).sources}
 
     def row_values(self, row: OmsRow, sobject: str) -> Mapping[str, UnitValue]:
         values = self._record(row).values
@@ -255,3 +279,13 @@ def _is_list(field: Field) -> bool:
 def shared_tables(mappings: Mappings) -> Sequence[TableMapping]:
     """The tables that the synchroniser looks after."""
     return [mapping for mapping in mappings if mapping.mode == "shared"]
+
+
+def _without(values: Mapping[str, Json], sources: Iterable[str]) -> dict[str, Json]:
+    """The row with these columns empty."""
+    emptied = dict(values)
+    for source in sources:
+        column, _, member = source.partition(".")
+        whole = emptied.get(column)
+        emptied[column] = {**whole, member: None} if member and isinstance(whole, Mapping) else None
+    return emptied
