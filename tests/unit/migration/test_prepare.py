@@ -133,6 +133,8 @@ def test_a_field_that_the_org_lacks_blocks_and_is_named(org: Org) -> None:
 def test_runs_come_in_order(org: Org) -> None:
     made = prepare(org, World(), certified=1).run("m", 3)
     assert [one.mend for one in made.checks if not one.ok] == ["run 2 comes first"]
+    assert made.blocked
+    assert not prepare(org, World(), certified=1).run("m", 3, dry=True).blocked, "one may look further ahead"
 
 
 def looks(made: Preflight) -> dict[str, tuple[bool, str]]:

@@ -106,7 +106,7 @@ class Prepare:
     def run(self, migration: str, run: int, *, dry: bool = False) -> Preflight:
         """Look at everything; unless something blocks, write what the run refers to (a dry run doesn't) and note the org's facts."""
         limits = dict(self.org.limits())
-        checks = [*self._org_checks(run), *_limit_checks(limits), *self._automation_checks(run), *self._object_checks(run)]
+        checks = [*self._org_checks(run, dry=dry), *_limit_checks(limits), *self._automation_checks(run), *self._object_checks(run)]
         found = Preflight(migration=migration, run=run, at=self.now(), checks=checks, limits=limits)
         self.files.put(f"migrations/{migration}/run-{run}/preflight.json", found.model_dump_json(indent=1).encode())
         if dry or not found.blocked:
@@ -153,7 +153,7 @@ class Prepare:
     def _tables(self, run: int) -> Iterable[TableMapping]:
         return [mapping for mapping in self.mappings if mapping.run == run and mapping.mode in ("mirrored", "shared")]
 
-    def _org_checks(self, run: int) -> Iterator[Check]:
+    def _org_checks(self, run: int, *, dry: bool) -> Iterator[Check]:
         facts = self.org.facts()
         for target in self._targets(run):
             for name in sorted(org_ids(target)):
@@ -163,6 +163,7 @@ class Prepare:
         yield Check(
             name="order of runs",
             ok=run <= certified + 1,
+            blocking=not dry,
             detail=f"run {certified} is certified" if certified else "no run is certified yet",
             mend=f"run {certified + 1} comes first" if run > certified + 1 else "",
         )
