@@ -1,4 +1,4 @@
-"""Operating the OMS: where events go, what is parked, simulated faults."""
+"""Operating the OMS: where events go, what is parked, simulated faults, who asks how often."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from . import openapi
 from .auth import allowed
+from .calls import CallCounts, Calls
 from .delivery import CHANNEL, DeliveryFile, Target
 from .dispatcher import Dispatcher
 from .faults import Faults, FaultState
@@ -42,7 +43,7 @@ class Parked(BaseModel):
     parked_at: str
 
 
-def router(store: Store, delivery: DeliveryFile, faults: FaultState, dispatcher: Dispatcher | None) -> APIRouter:
+def router(store: Store, delivery: DeliveryFile, faults: FaultState, calls: CallCounts, dispatcher: Dispatcher | None) -> APIRouter:
     """The routes below /admin."""
     refusals: dict[int | str, dict[str, Any]] = {
         int(code): answer for code, answer in openapi.answers("400", "401", "403", "409", "422", "503").items()
@@ -98,6 +99,15 @@ def router(store: Store, delivery: DeliveryFile, faults: FaultState, dispatcher:
     def put_faults(body: Faults, _: Operator) -> Faults:
         faults.set(body)
         return body
+
+    @routes.get("/calls", summary="Requests by User-Agent, method and path")
+    async def get_calls(_: Operator) -> Calls:
+        return calls.read()
+
+    @routes.delete("/calls", summary="Count them anew", status_code=204)
+    async def clear_calls(_: Operator) -> Response:
+        calls.clear()
+        return Response(status_code=204)
 
     return routes
 

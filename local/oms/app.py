@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from . import admin, auth, feeds, openapi, problems
 from .actions import ACTIONS, Action, Work
 from .auth import Clients, allowed
+from .calls import CallCounter, CallCounts
 from .commands import COMMAND_TABLES
 from .database import install
 from .delivery import DeliveryFile
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.database_url, connections=settings.connections)
     tables = store.read_tables()
     faults = FaultState()
+    calls = CallCounts()
     dispatcher = Dispatcher(settings.database_url, settings.delivery) if settings.dispatch else None
 
     @asynccontextmanager
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.clients = settings.clients
     app.state.store = store
     app.add_middleware(FaultInjection, state=faults)
+    app.add_middleware(CallCounter, counts=calls)
     problems.install(app)
     openapi.install(app, tables)
     app.include_router(auth.router)
@@ -78,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(_actions(store))
     for table in tables.values():
         app.include_router(table_router(table, store))
-    app.include_router(admin.router(store, settings.delivery, faults, dispatcher))
+    app.include_router(admin.router(store, settings.delivery, faults, calls, dispatcher))
     app.include_router(_pages(store))
     return app
 

@@ -39,7 +39,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _answer(method: str, route: str, body: bytes) -> tuple[int, str, bytes]:
-    from local.stack.mends import clock
+    from local.stack.mends import clock, ses
 
     told = json.loads(body or b"{}")
     match method, route.strip("/").split("/"):
@@ -53,6 +53,8 @@ def _answer(method: str, route: str, body: bytes) -> tuple[int, str, bytes]:
             return 200, "text/html; charset=utf-8", mailbox.index().encode()
         case "GET", ["mailbox", "messages.json"]:
             return _json(mailbox.messages())
+        case "GET", ["mailbox", "calls"]:
+            return _json(ses.calls)
         case "GET", ["mailbox", message_id, "html"]:
             return 200, "text/html; charset=utf-8", mailbox.body(message_id).encode()
         case "GET", ["mailbox", message_id]:

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parseaddr
@@ -40,6 +41,8 @@ _EVENTS = {
 }
 
 _suppressed: dict[str, dict[str, Any]] = {}
+#: answers to SendEmail since the start, by status: `GET /_omsync/mailbox/calls`
+calls: Counter[int] = Counter()
 _lock = threading.Lock()
 
 
@@ -51,7 +54,9 @@ def install() -> None:
 async def _handle(handle: Handler, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
     route = path.removeprefix("/v2/email").rstrip("/")
     if method == "POST" and route == "/outbound-emails":
-        return await _send(handle, path, headers, json.loads(body or b"{}"), query)
+        answer = await _send(handle, path, headers, json.loads(body or b"{}"), query)
+        calls[answer[0]] += 1
+        return answer
     if method == "POST" and route.startswith("/templates/") and route.endswith("/render"):
         return _test_render(unquote(route.split("/")[2]), json.loads(body or b"{}"))
     if route.startswith("/suppression/addresses"):

@@ -180,3 +180,14 @@ def test_the_command_brings_its_own_database_and_leaves_nothing_running(tmp_path
             database.stop(tmp_path / "postgres")
     assert not running
     assert (tmp_path / "oms-clients.json").stat().st_mode & 0o077 == 0
+
+
+def test_requests_are_counted_by_who_asks_for_what(oms: Oms) -> None:
+    patient = oms.patient()
+    assert oms.http.delete("/admin/calls").status_code == 204
+    for _ in range(2):
+        oms.http.get(f"/v1/patients/{patient['id']}", headers={"User-Agent": "omsync/email_sender"})
+    oms.http.get("/v1/nothing", headers={"User-Agent": "other"})
+    counted = oms.http.get("/admin/calls").json()
+    assert counted["omsync/email_sender"] == {"GET /v1/patients/{id}": 2}
+    assert counted["other"] == {"GET /v1/nothing": 1}

@@ -148,3 +148,9 @@ def test_children_of_many_parents_are_asked_for_in_addresses_that_servers_take(c
     asked = [str(request.url) for request in oms.asked]
     assert [parent for url in asked for parent in parse_qs(urlsplit(url).query)["patient_id"]] == parents
     assert max(map(len, asked)) < 8000
+
+
+def test_the_client_says_which_function_asks(connect: Any) -> None:
+    client, oms = connect((200, {"xmin": "7"}))
+    client.now_cursor()
+    assert oms.asked[0].headers["User-Agent"] == "omsync"

@@ -39,6 +39,8 @@ class Connection:
     client_id: str
     client_secret: str = field(repr=False)
     ca_file: str | None = None
+    #: names the caller to the OMS, whose operators see which of our functions asks for what
+    agent: str = "omsync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class OmsClient:
         self.connection = connection
         self.calls = 0
         self._session = session or TimeoutSession(connection.ca_file)
+        self._session.headers["User-Agent"] = connection.agent
         self._now, self._sleep = now, sleep
         self._jitter = random.SystemRandom()
         self._lock = threading.Lock()

@@ -134,7 +134,10 @@ def oms_client(told: settings.Oms) -> oms.OmsClient:
     """The OMS."""
     secret = settings.secret(told.oms_secret_arn)
     connection = oms.Connection(
-        told.oms_base_url.rstrip("/"), secret["client_id"].get_secret_value(), secret["client_secret"].get_secret_value()
+        told.oms_base_url.rstrip("/"),
+        secret["client_id"].get_secret_value(),
+        secret["client_secret"].get_secret_value(),
+        agent=f"omsync/{logger.service}",
     )
     return oms.OmsClient(connection)
 
