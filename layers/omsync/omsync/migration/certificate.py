@@ -17,7 +17,12 @@ h1{font-size:1.6rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child,td:first-child,td.text,th.text{text-align:left}thead th{color:var(--soft);font-weight:600}tfoot td{font-weight:600}
 tbody tr:nth-child(even){background:var(--band)}code{font-size:.85em;word-break:break-all}.soft{color:var(--soft)}.scroll{overflow-x:auto}
-svg{width:100%;height:auto}
+td code{white-space:nowrap;word-break:normal}.hash code{white-space:normal;word-break:break-all}
+figure{margin:0}figcaption{display:flex;justify-content:space-between;color:var(--soft);font-size:.85rem}
+svg{display:block;width:100%;height:200px;border-left:1px solid var(--line);border-bottom:1px solid var(--line)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.35rem .8rem;margin:0;align-items:center}dt{text-align:right}
+dd{margin:0;display:flex;gap:.5rem;align-items:center;color:var(--soft);font-size:.85rem}dd i{background:var(--bar);height:1rem;min-width:1px}
+@media (max-width:600px){body{margin:1rem auto;font-size:14px}dt{font-size:.85rem}th,td{padding:.3rem .4rem}}
 """
 
 
@@ -26,7 +31,9 @@ def page(made: Certificate) -> str:
     verdict = "issued" if made.issued else "refused"
     said = "Not proven: " + "; ".join(made.refused_because)
     if made.issued:
-        said = f"{'Certificate issued' if made.certified else 'Verified'}: every value of every row is in Salesforce."
+        kept = sum(table.quarantined for table in made.tables)
+        rows = f"every row but {kept:,} in quarantine" if kept else "every row"
+        said = f"{'Certificate issued' if made.certified else 'Verified'}: every value of {rows} is in Salesforce."
     parts = [
         f"<h1>Migration {escape(made.migration)}, run {made.run}</h1>",
         f'<p class="verdict {verdict}">{escape(said)}</p>',
@@ -93,40 +100,27 @@ def _cell(value: object) -> str:
 
 
 def _curve(points: Sequence[tuple[float, int]]) -> str:
-    """Rows verified against seconds since planning."""
+    """Rows verified against seconds since planning. Words stand beside the picture, so that they keep their size on a phone."""
     if not points:
         return '<p class="soft">nothing yet</p>'
-    width, height, left, low = 1000, 240, 80, 30
     last, most = max(points[-1][0], 0.1), max(points[-1][1], 1)
-    xy = [
-        (left, height - low),
-        *((left + x / last * (width - left - 10), height - low - y / most * (height - low - 15)) for x, y in points),
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in xy)
-    ticks = "".join(
-        f'<text x="{left - 8}" y="{height - low - share * (height - low - 15) + 4:.0f}" text-anchor="end" fill="var(--soft)" font-size="12">'
-        f"{most * share:,.0f}</text>"
-        for share in (0, 0.5, 1)
-    )
-    foot = f'<text x="{width - 10}" y="{height - 8}" text-anchor="end" fill="var(--soft)" font-size="12">{last:,.0f} s</text>'
-    axis = f'<line x1="{left}" y1="{height - low}" x2="{width - 10}" y2="{height - low}" stroke="var(--line)"/>'
-    curve = f'<polyline fill="none" stroke="var(--bar)" stroke-width="2" points="{line}"/>'
+    line = " ".join(f"{x / last * 1000:.1f},{200 - y / most * 196:.1f}" for x, y in ((0.0, 0), *points))
+    curve = f'<polyline fill="none" stroke="var(--bar)" stroke-width="2" vector-effect="non-scaling-stroke" points="{line}"/>'
     label = f"{most:,} rows verified in {last:,.0f} seconds"
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{axis}{ticks}{curve}{foot}</svg>'
+    picture = f'<svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" aria-label="{label}">{curve}</svg>'
+    above, below = f"<span>{most:,} rows</span>", f"<span>0 s</span><span>{last:,.0f} s</span>"
+    return f"<figure><figcaption>{above}</figcaption>{picture}<figcaption>{below}</figcaption></figure>"
 
 
 def _bars(tables: Sequence[TableResult]) -> str:
     shown = [table for table in tables if table.rows]
     if not shown:
         return '<p class="soft">nothing yet</p>'
-    most, high = max(max(table.rate for table in shown), 0.1), 26
+    most = max(max(table.rate for table in shown), 0.1)
     bars = "".join(
-        f'<text x="190" y="{place * high + 17}" text-anchor="end" fill="var(--ink)" font-size="13">{escape(table.table)}</text>'
-        f'<rect x="200" y="{place * high + 4}" width="{max(1.0, table.rate / most * 680):.1f}" height="{high - 8}" fill="var(--bar)"/>'
-        f'<text x="{208 + table.rate / most * 680:.0f}" y="{place * high + 17}" fill="var(--soft)" font-size="12">{table.rate:,.0f}</text>'
-        for place, table in enumerate(shown)
+        f'<dt>{escape(table.table)}</dt><dd><i style="width:{table.rate / most * 80:.1f}%"></i>{table.rate:,.0f}</dd>' for table in shown
     )
-    return f'<svg viewBox="0 0 1000 {len(shown) * high}" role="img" aria-label="rows per second by table">{bars}</svg>'
+    return f"<dl>{bars}</dl>"
 
 
 def _not_sent(tables: Sequence[TableResult]) -> str:
@@ -158,7 +152,8 @@ def _mismatches(made: Certificate) -> str:
 
 def _hashes(made: Certificate) -> str:
     rows = "".join(f'<tr><td>{escape(one.table)}</td><td class="text"><code>{one.sha256}</code></td></tr>' for one in made.tables)
-    return _section("SHA-256 over the manifests", ("table", "hash"), rows) + f'<p class="soft">Certificate: <code>{made.sha256}</code></p>'
+    section = _section("SHA-256 over the manifests", ("table", "hash"), rows)
+    return f'<div class="hash">{section}<p class="soft">Certificate: <code>{made.sha256}</code></p></div>'
 
 
 def _section(title: str, names: Sequence[str], rows: str) -> str:
