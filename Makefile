@@ -18,7 +18,7 @@ T ?=
 .PHONY: help demo test e2e soak up down status check check-security bench diagrams clean setup requirements
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 24
 
 setup: $(STAMP)  ## the virtual environment with the `omsync` command in it
 
