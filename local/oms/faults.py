@@ -21,7 +21,8 @@ from .problems import Problem
 
 
 class Faults(BaseModel):
-    """The faults in force. `paths` limits them to requests whose path starts so; `seconds` ends them by itself."""
+    """The faults in force. `paths` limits them to requests whose path starts so, `writes` to those that create or change a row for a client
+    that may repeat them (they bring an Idempotency-Key); `seconds` ends them by itself."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -32,6 +33,7 @@ class Faults(BaseModel):
     rate: float = Field(1.0, ge=0, le=1)
     status: int = Field(503, ge=400, le=599)
     paths: list[str] = Field(default_factory=lambda: ["/"], max_length=50)
+    writes: bool = False
     seconds: float | None = Field(None, gt=0, le=86_400)
 
 
@@ -44,6 +46,8 @@ class FaultInjection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         faults = self.state.for_path(scope["path"]) if scope["type"] == "http" else None
+        if faults is not None and faults.writes and not any(name == b"idempotency-key" for name, _ in scope["headers"]):
+            faults = None
         if faults is None:
             await self.app(scope, receive, send)
         elif faults.mode == "latency":

@@ -45,7 +45,7 @@ def company(world: World) -> Load:
 
 def outage(world: World, load: Load, seconds: float, *weather: Weather) -> None:
     """People at work on both sides while the weather lasts, and for a while after its end."""
-    refused = load.refused
+    changes, refused = load.changes, load.refused
     with load.running():
         with ExitStack() as faults:
             for fails in weather:
@@ -55,7 +55,7 @@ def outage(world: World, load: Load, seconds: float, *weather: Weather) -> None:
         time.sleep(5)
     until(load.lost, lambda found: not found, seconds=CATCH_UP - (time.monotonic() - ended), every=1)
     print(
-        f"caught up {time.monotonic() - ended:.0f} s after the end; {load.changes} changes, {load.refused - refused} refused by who was away"
+        f"caught up {time.monotonic() - ended:.0f} s after the end; {load.changes - changes} changes, {load.refused - refused} refused by who was away"
     )
 
 

@@ -599,6 +599,9 @@ class Away(Salesforce):
         ("find", "salesforce.unreachable", False),
         ("write", "SERVER_UNAVAILABLE", False),
         ("write", "salesforce.not_connected", False),
+        ("write", "UNKNOWN_EXCEPTION", False),
+        ("write", "HTTP_500", False),
+        ("write", "HTTP_504", True),
         ("write", "salesforce.unreachable", True),
     ],
 )

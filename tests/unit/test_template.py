@@ -6,6 +6,7 @@ is encrypted with our key; what must outlive a mistake is retained.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_a_message_stays_invisible_for_six_times_its_consumers_time_out(template
                 visible = by_default(template, queues[queue]["Properties"].get("VisibilityTimeout", 30))
                 timeout = by_default(template, function["Properties"].get("Timeout", default))
                 assert visible >= 6 * timeout, f"{name} on {queue}"
+
+
+def test_a_lease_outlives_the_function_that_holds_it() -> None:
+    template = yaml.load(TEMPLATES[0].read_text(), CloudFormation)
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
+    for stage, config in tomllib.loads((ROOT / "samconfig.toml").read_text()).items():
+        if stage in ("local", "staging", "prod"):
+            told = defaults | dict(one.split("=", 1) for one in config["deploy"]["parameters"]["parameter_overrides"])
+            assert int(told["InsertLeaseSeconds"]) > int(told["ConsumerSeconds"]), stage
 
 
 def test_every_function_has_a_log_group_with_retention_under_our_key(template: dict[str, Any]) -> None:

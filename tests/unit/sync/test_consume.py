@@ -174,7 +174,10 @@ def test_an_outage_of_any_length_puts_nothing_into_the_dlq() -> None:
     assert house.dlq.sent == []
 
 
-@pytest.mark.parametrize("fault", [Retryable("away", code="salesforce.unreachable"), Retryable("away", code="oms.503")])
+WAITS = [Retryable("away", code="salesforce.unreachable"), Retryable("away", code="oms.503"), Retryable("held", code="sync.lease")]
+
+
+@pytest.mark.parametrize("fault", WAITS)
 def test_what_met_an_absent_system_is_back_within_a_minute_of_its_return(fault: OmsyncError) -> None:
     """However long it was away, and however often the message met that."""
     house = House(always(fault))

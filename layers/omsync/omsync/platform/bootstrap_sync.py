@@ -258,7 +258,10 @@ class LazySynchroniser:
         """As `Synchroniser.synchronise`."""
         if self._made is None or time.monotonic() - self._made[0] > ORG_SECONDS:
             registry = MappedRegistry(self._shop.mappings, self._shop.org())
-            self._made = time.monotonic(), Synchroniser(registry, _digests(self._shop.told), self._ports)
+            self._made = (
+                time.monotonic(),
+                Synchroniser(registry, _digests(self._shop.told), self._ports, lease_seconds=self._shop.told.insert_lease_seconds),
+            )
         return self._made[1].synchronise(refs, deadline=deadline)
 
 
@@ -326,9 +329,7 @@ class _Workshop(_House):
             metrics=self.metrics,
             isolated=isolated,
         )
-        return Queue(
-            lambda records, request_id: consumer.handle(records, request_id=request_id), Payloads(aws.s3(), bucket), self.flush
-        )
+        return Queue(lambda records, request_id: consumer.handle(records, request_id=request_id), Payloads(aws.s3(), bucket), self.flush)
 
 
 def mirror_consumer() -> Queue:

@@ -110,6 +110,7 @@ class Consumer(Settings, Oms, Salesforce, Queues, State, Staging, Ledger, Failur
     queue_url: str
     queue_arns: str
     org_time_zone: str = "America/New_York"
+    insert_lease_seconds: int = Field(default=1200, ge=30)
 
 
 class Sweep(Settings, Oms, Salesforce, Queues, State, Staging, Ledger):

@@ -21,10 +21,9 @@ from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.ports import Lookup, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
 
-#: Salesforce says that it has not begun with what it was asked, or was never asked
-_NOT_BEGUN = frozenset(
-    {"salesforce.not_connected", "salesforce.login", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW"}
-)
+#: nobody heard the end of it: the connection broke, or a proxy grew tired of waiting. Any other answer is Salesforce's own, given at the end;
+#: whether the insert took effect is then the next query's to tell
+_UNDER_WAY = frozenset({"salesforce.unreachable", "HTTP_408", "HTTP_502", "HTTP_504"})
 
 
 async def append(work: Work, tried: set[SalesforceRef]) -> Outcome | None:
@@ -90,7 +89,7 @@ async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | Non
         await bring(work, row, missing.external_id)
         return None
     except (Permanent, Retryable) as refused:
-        if isinstance(refused, Permanent) or refused.code in _NOT_BEGUN:
+        if isinstance(refused, Permanent) or refused.code not in _UNDER_WAY:
             await work.save(replace(item, lease=None))
         raise
 

@@ -32,6 +32,8 @@ SUSPECT_RECEIVES = 3
 MAX_DELAY = 900
 #: seconds, at most, until a message that met an absent system tries again
 ABSENT_DELAY = 60
+#: another function is at work on it: it is sure to be over soon
+_SOON = frozenset({"sync.lease", "sync.contended"})
 #: what was not reached comes back at this rate a second, within so many seconds: all at once it would be too much again
 SPREAD_RATE, SPREAD_SECONDS = 10, 30
 #: attempts of a message that waits for its parent: about a day at 15 minutes each
@@ -178,7 +180,7 @@ class Consumer[M: BaseModel]:
 
     def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> tuple[QueueRecord, str, int]:
         away = isinstance(fault, BreakerOpen) or absent(fault) is not None
-        longest = ABSENT_DELAY if away else MAX_DELAY
+        longest = ABSENT_DELAY if away or fault.code in _SOON else MAX_DELAY
         after = min(longest, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
         ceiling = min(longest, max(after, 2.0 ** min(attempt, 10)))
         delay = int(max(after, self.jitter.uniform(ceiling / 2, ceiling)))
