@@ -36,6 +36,7 @@ from omsync.sync.digests import Digests
 from omsync.sync.doors import OmsDoor, SalesforceDoor
 from omsync.sync.family import Family
 from omsync.sync.ledger import DynamoLedger
+from omsync.sync.linked import LinkedLater
 from omsync.sync.measure import EmfMetrics
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.mirror import MirrorWriter
@@ -358,6 +359,8 @@ def sweep() -> Callable[[], dict[str, int]]:
     cursors = Cursors(aws.dynamodb(), told.state_table)
 
     def run() -> dict[str, int]:
+        users, clock = OrgUsers(house.client), time.time
+        linked = LinkedLater(house.mappings, users.matched, house.oms, cursors, house.mirror_out, clock, deadline.is_up)
         return Sweep(
             mappings=house.mappings,
             oms=house.oms,
@@ -367,6 +370,7 @@ def sweep() -> Callable[[], dict[str, int]]:
             mirror=house.mirror_out,
             sync=house.sync_out,
             relink=house.family.relink,
+            linked_later=linked.run,
             now=utc_now,
             time_is_up=deadline.is_up,
         ).run()

@@ -19,6 +19,7 @@ from omsync.oms.client import Change, ChangePage
 from omsync.platform.errors import OmsyncError
 from omsync.salesforce.query import DeletedPage
 from omsync.sync.doors import Outbound
+from omsync.sync.linked import FEED as LINKED
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import Answers, LedgerPort
 from omsync.sync.records import Item, RecordKey
@@ -93,6 +94,7 @@ class Sweep:
     mirror: Outbound
     sync: Outbound
     relink: Callable[[Sequence[RecordKey]], Answers[None]]
+    linked_later: Callable[[], int]
     now: Callable[[], datetime]
     time_is_up: Callable[[], bool] = lambda: False
     counts: dict[str, int] = field(default_factory=dict)
@@ -100,7 +102,8 @@ class Sweep:
     def run(self) -> dict[str, int]:
         """feed -> messages enqueued. One feed's failure is raised after the others had their turn."""
         faults: list[OmsyncError] = []
-        steps = [*(self._of_table(mapping) for mapping in self.mappings if mapping.mode != "embedded"), *self._of_objects()]
+        tables = [self._of_table(mapping) for mapping in self.mappings if mapping.mode != "embedded"]
+        steps = [*tables, *self._of_objects(), self._sweep_staff]
         for step in steps:
             if self.time_is_up():
                 break
@@ -223,6 +226,9 @@ class Sweep:
             if isinstance(answer, OmsyncError):
                 raise answer
         self._count(f"deleted/{sobject}", len(keys))
+
+    def _sweep_staff(self) -> None:
+        self._count(LINKED, self.linked_later())
 
     def _mode(self, sobject: str, record: Buried) -> str | None:
         mapping = self.mappings.for_record(sobject, record.record_type)
