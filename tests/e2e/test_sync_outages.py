@@ -72,6 +72,38 @@ def test_an_outage_of_a_minute_needs_nobody(world: World, company: Load, weather
     outage(world, company, 60, *weather)
 
 
+def windows(world: World) -> dict[str, int]:
+    """Seconds that the live queues collect for a batch."""
+    functions, found = world.stack.aws.client("lambda"), {}
+    for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+        for queue in ("MirrorQueue", "SyncQueue"):
+            if f"-{queue}-" in mapping["EventSourceArn"]:
+                found[queue] = mapping["MaximumBatchingWindowInSeconds"]
+    return found
+
+
+def test_an_org_short_of_requests_is_asked_less_often(world: World) -> None:
+    """What an answer said is acted upon within a minute; once requests are free again, everything is as before."""
+    state, note = (
+        world.stack.aws.client("dynamodb"),
+        {"TableName": world.stack.outputs["StateTableName"], "Key": {"pk": {"S": "budget/salesforce"}}},
+    )
+    requests = world.org.admin("GET", "limits")["DailyApiRequests"]
+    maximum, usual = requests["Max"], requests["Max"] - requests["Remaining"]
+    world.org.admin("POST", "limits", {"used": maximum * 95 // 100})
+    try:
+        world.account(world.patient())
+        until(lambda: int(state.get_item(**note).get("Item", {"used": {"N": "0"}})["used"]["N"]) > maximum * 0.9)
+        world.invoke("Breakers")
+        assert windows(world) == {"MirrorQueue": 300, "SyncQueue": 300}
+    finally:
+        world.org.admin("POST", "limits", {"used": usual})
+        state.delete_item(**note)  # rather than wait for ten minutes until it is too old to be believed
+        world.invoke("Breakers")
+    assert windows(world) == {"MirrorQueue": 1, "SyncQueue": 1}
+    world.account(world.patient())
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("weather", [salesforce_fails_half, oms_fails_half, salesforce_away, oms_away])

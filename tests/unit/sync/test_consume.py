@@ -15,10 +15,11 @@ from omsync.salesforce.errors import MissingParent
 from omsync.sync.breaker import PAUSE as BREAKER_PAUSE
 from omsync.sync.breaker import THRESHOLD, Breakers, BreakerState, System, absent, attend
 from omsync.sync.consume import (
-    ABSENT_DELAY,
     GIVE_UP_ATTEMPTS,
     MAX_DELAY,
     NOT_REACHED,
+    PATIENCE,
+    SOON_DELAY,
     SPREAD_SECONDS,
     SUSPECT_RECEIVES,
     Consumer,
@@ -183,7 +184,7 @@ def test_what_met_an_absent_system_is_back_within_a_minute_of_its_return(fault: 
     house = House(always(fault))
     for attempt in range(0, 200, 5):
         house.handle(record("a", attempt=attempt))
-    assert max(delay for _, delay in house.queue.sent) <= ABSENT_DELAY
+    assert max(delay for _, delay in house.queue.sent) <= SOON_DELAY
 
 
 def test_an_absent_system_s_fault_brings_no_orphan_nearer_to_its_end() -> None:
@@ -191,7 +192,19 @@ def test_an_absent_system_s_fault_brings_no_orphan_nearer_to_its_end() -> None:
     for _ in range(10 * GIVE_UP_ATTEMPTS):
         house.handle(record("a", attempt=attempt))
         attempt = json.loads(house.queue.sent[-1][0])["attempt"]
-    assert attempt < GIVE_UP_ATTEMPTS / 10
+    assert attempt < PATIENCE
+
+
+def test_trouble_that_lasts_is_asked_after_less_and_less_often() -> None:
+    """A brown-out of a quarter of an hour delays nobody by more than a minute; a record that is refused all day costs few calls."""
+    house, seconds = House(always(Retryable("no", code="UNKNOWN_EXCEPTION"))), 0
+    for attempt in range(60):
+        house.handle(record("a", attempt=attempt))
+        body, delay = house.queue.sent[-1]
+        assert json.loads(body)["attempt"] == attempt + 1
+        assert delay <= SOON_DELAY or seconds > 900
+        seconds += delay
+    assert delay >= MAX_DELAY / 2
 
 
 def test_a_thousand_messages_that_come_again_are_one_call_of_the_sender() -> None:
@@ -287,7 +300,7 @@ def test_while_a_breaker_is_open_nothing_is_called() -> None:
     house.store.open("oms", 1.0)
     house.handle(record("a"))
     assert calls == []
-    assert BREAKER_PAUSE <= house.queue.sent[0][1] <= ABSENT_DELAY
+    assert BREAKER_PAUSE <= house.queue.sent[0][1] <= SOON_DELAY
 
 
 def test_a_brown_out_in_which_something_gets_through_opens_nothing() -> None:

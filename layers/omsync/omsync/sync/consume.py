@@ -3,8 +3,8 @@
 The handler decides, SQS's receive count only catches crashes:
 - done: the record is deleted;
 - Retryable: a new message with a delay and jitter takes its place, as often as it takes (what waits for a parent that never comes gives up
-  after `GIVE_UP_ATTEMPTS`). What met an absent system comes back within `ABSENT_DELAY` however long the outage lasts: it is the breaker that
-  spares the system, and whoever waits ought to be served soon after its return;
+  after `GIVE_UP_ATTEMPTS`). For half an hour it tries at least once a minute, and whatever met an absent system does so for ever: it is the
+  breaker that spares the system, and whoever waits ought to be served soon after its return;
 - Permanent: the message goes to the DLQ by us, with a row in the failure table and one Case per distinct cause;
 - received for the third time: it may be what kills its process, so it moves to the isolation queue, where it harms nobody else;
 - not reached before the deadline: sent again, many of them a few at a time.
@@ -30,14 +30,14 @@ from omsync.sync.breaker import Breakers, System, absent
 SUSPECT_RECEIVES = 3
 #: SQS delays a message by at most 15 minutes
 MAX_DELAY = 900
-#: seconds, at most, until a message that met an absent system tries again
-ABSENT_DELAY = 60
-#: another function is at work on it: it is sure to be over soon
+#: seconds, at most, between two attempts, as long as there were fewer than `PATIENCE` (about half an hour of them)
+SOON_DELAY, PATIENCE = 60, 30
+#: another function is at work on it: it is sure to be over
 _SOON = frozenset({"sync.lease", "sync.contended"})
 #: what was not reached comes back at this rate a second, within so many seconds: all at once it would be too much again
 SPREAD_RATE, SPREAD_SECONDS = 10, 30
-#: attempts of a message that waits for its parent: about a day at 15 minutes each
-GIVE_UP_ATTEMPTS = 100
+#: attempts of a message that waits for its parent: about a day
+GIVE_UP_ATTEMPTS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +179,12 @@ class Consumer[M: BaseModel]:
         return self._bury(record, Result(result.kind, fault, result.record), request_id)
 
     def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> tuple[QueueRecord, str, int]:
-        away = isinstance(fault, BreakerOpen) or absent(fault) is not None
-        longest = ABSENT_DELAY if away or fault.code in _SOON else MAX_DELAY
-        after = min(longest, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
-        ceiling = min(longest, max(after, 2.0 ** min(attempt, 10)))
+        blameless = isinstance(fault, BreakerOpen) or absent(fault) is not None or fault.code in _SOON
+        counted = min(attempt, PATIENCE - 1) if blameless else attempt
+        after = min(SOON_DELAY if blameless else MAX_DELAY, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
+        ceiling = max(after, _ceiling(counted))
         delay = int(max(after, self.jitter.uniform(ceiling / 2, ceiling)))
-        counted = away and 2**attempt > ABSENT_DELAY  # its delay grows no further, and it is nobody's fault
-        return record, _with_attempt(record.body, attempt + (not counted)), delay
+        return record, _with_attempt(record.body, attempt if counted + 1 == PATIENCE and blameless else attempt + 1), delay
 
     def _bury(self, record: QueueRecord, result: Result, request_id: str) -> list[str]:
         try:
@@ -212,6 +211,15 @@ class Consumer[M: BaseModel]:
             counts[name] = counts.get(name, 0) + 1
         for name, number in counts.items():
             self.metrics.count(name, number)
+
+
+def _ceiling(attempt: int) -> float:
+    """Seconds until the next attempt, at most: a second, two, four ... a minute; for what has lasted, up to `MAX_DELAY`."""
+    return (
+        min(SOON_DELAY, 2.0 ** min(attempt, 10))
+        if attempt < PATIENCE
+        else min(MAX_DELAY, SOON_DELAY * 2.0 ** min(attempt - PATIENCE + 1, 10))
+    )
 
 
 def _name(fault: OmsyncError) -> str:
