@@ -198,7 +198,7 @@ def test_an_absent_system_s_fault_brings_no_orphan_nearer_to_its_end() -> None:
 def test_trouble_that_lasts_is_asked_after_less_and_less_often() -> None:
     """A brown-out of a quarter of an hour delays nobody by more than a minute; a record that is refused all day costs few calls."""
     house, seconds = House(always(Retryable("no", code="UNKNOWN_EXCEPTION"))), 0
-    for attempt in range(60):
+    for attempt in range(2 * PATIENCE):
         house.handle(record("a", attempt=attempt))
         body, delay = house.queue.sent[-1]
         assert json.loads(body)["attempt"] == attempt + 1

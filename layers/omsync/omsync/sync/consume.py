@@ -31,13 +31,13 @@ SUSPECT_RECEIVES = 3
 #: SQS delays a message by at most 15 minutes
 MAX_DELAY = 900
 #: seconds, at most, between two attempts, as long as there were fewer than `PATIENCE` (about half an hour of them)
-SOON_DELAY, PATIENCE = 60, 30
+SOON_DELAY, PATIENCE = 60, 40
 #: another function is at work on it: it is sure to be over
 _SOON = frozenset({"sync.lease", "sync.contended"})
 #: what was not reached comes back at this rate a second, within so many seconds: all at once it would be too much again
 SPREAD_RATE, SPREAD_SECONDS = 10, 30
 #: attempts of a message that waits for its parent: about a day
-GIVE_UP_ATTEMPTS = 120
+GIVE_UP_ATTEMPTS = 130
 
 
 @dataclass(frozen=True, slots=True)
