@@ -38,6 +38,7 @@ class Org:
     missing: str = ""
     active: list[Automation] = field(default_factory=lambda: list(OWN))
     hidden: tuple[str, ...] = ()
+    money: str | None = None
 
     def facts(self) -> Mapping[str, str]:
         return FACTS.ids
@@ -62,6 +63,9 @@ class Org:
 
     def automation(self) -> tuple[Sequence[Automation], Sequence[str]]:
         return self.active, self.hidden
+
+    def currency(self) -> str | None:
+        return self.money
 
     def owner(self) -> str | None:
         return "005" if self.owners else None
@@ -160,3 +164,11 @@ def test_without_our_trigger_a_shared_table_does_not_move(org: Org) -> None:
     org.hidden = ("trigger",)
     made = prepare(org, World(), certified=1).run("m", 2)
     assert looks(made) == {"automation": (False, "not shown to the load user: trigger")}, "what is not shown is not missing"
+
+
+@pytest.mark.parametrize(("money", "ok"), [(None, True), ("USD", True), ("EUR", False)])
+def test_amounts_that_the_org_would_take_for_another_currency_block(org: Org, money: str | None, ok: bool) -> None:
+    org.money = money
+    made = prepare(org, World()).run("m", 1)
+    assert made.blocked is not ok
+    assert [one.name for one in made.checks if not one.ok] == ([] if ok else ["currency"])

@@ -21,6 +21,8 @@ from omsync.sync.consume import Result
 from omsync.sync.messages import MirrorMessage
 
 OWNER_NAME = "Migration Owner"
+#: the only one that the mapping takes; inserts leave it out and get the load user's
+CURRENCY = "USD"
 GROUP_NAME = "Medical Group"
 #: rules of ours are named so; a trigger of ours is named after its object
 OWN_RULE = "OMSync_"
@@ -63,6 +65,10 @@ class OrgPort(Protocol):
 
     def automation(self) -> tuple[Sequence[Automation], Sequence[str]]:
         """(what is active when a record is saved, kinds that this user may not look at)."""
+        ...
+
+    def currency(self) -> str | None:
+        """Of new records; None: the org has one."""
         ...
 
     def owner(self) -> str | None:
@@ -159,6 +165,10 @@ class Prepare:
             for name in sorted(org_ids(target)):
                 mend = "deploy salesforce/, or activate the standard price book in Setup"
                 yield Check(name=f"{target.object}: {name}", ok=name in facts, mend=mend if name not in facts else "")
+        if (currency := self.org.currency()) is not None:
+            ok = currency == CURRENCY
+            mend = "" if ok else f"set the load user's default currency to {CURRENCY} in Setup, Users"
+            yield Check(name="currency", ok=ok, detail=f"new records are in {currency}", mend=mend)
         certified = self.certified_run()
         yield Check(
             name="order of runs",

@@ -50,6 +50,14 @@ class OrgFacts:
         """Records there now."""
         return int(self.client.get_json("query", params={"q": f"SELECT count() FROM {sobject}"})["totalSize"])  # noqa: S608
 
+    def currency(self) -> str | None:
+        """What new records of this user are in; None where the org has one currency, which no API tells."""
+        name = "DefaultCurrencyIsoCode"
+        described = self.describe("User")
+        if described is None or not any(field["name"] == name for field in described["fields"]):
+            return None
+        return str(next(query(self.client, f"SELECT {name} FROM User WHERE Username = {quote(self.load_username)}"))[name])  # noqa: S608
+
     def automation(self) -> tuple[list[Automation], list[str]]:
         """What acts on a save; kinds that are not shown."""
         return active(self.client)
