@@ -13,7 +13,7 @@ It is meant for whoever runs the stack: answers only requests that carry no fore
     POST   /_admin/sessions/expire   {username?}
     POST   /_admin/permission-sets   {username, name}: assign one more
     POST   /_admin/automation        {kind: trigger|validation_rule|flow|duplicate_rule, object, name, active?}: as Setup lists it
-    POST   /_admin/reset             delete every record but the set-up's; counters, faults and limits too
+    POST   /_admin/reset             delete every record but the set-up's; counters, faults and limits too. {objects: [...]}: only theirs
 """
 
 from __future__ import annotations
@@ -217,7 +217,10 @@ class Admin:
             return {"id": Setup(self.state.store, tx).automate(kind, obj.name, name, active=body.get("active") is not False)}
 
     def reset(self, request: Request) -> object:
-        """An org as on its first day; users, sessions, consumers and the Named Credential stay."""
+        """An org as on its first day; users, sessions, consumers and the Named Credential stay. Or without the records of some objects."""
+        named = request.object().get("objects") if request.body else None
+        if named is not None:
+            return self._empty(named)
         with self.state.store.write() as tx:
             for obj in self.state.org:
                 if not obj.event and obj.name not in SETUP_OBJECTS:
@@ -230,6 +233,17 @@ class Admin:
         for name in self.state.limits.maxima:
             self.state.limits.set(name, used=0)
         return {"reset": True}
+
+    def _empty(self, named: object) -> object:
+        """Nothing else notices: children keep what they refer to."""
+        found = [self.state.org.object(str(name)) for name in named] if isinstance(named, list) else []
+        wanted = [obj.name for obj in found if obj is not None and not obj.event and obj.name not in SETUP_OBJECTS]
+        if not wanted or len(wanted) < len(found):
+            raise ValueError("objects must be a list of the org's objects that hold records")
+        with self.state.store.write() as tx:
+            for name in wanted:
+                tx.connection.execute(f'DELETE FROM "{name}"')
+        return {"reset": wanted}
 
 
 def _text(body: Mapping[str, object], name: str) -> str | None:

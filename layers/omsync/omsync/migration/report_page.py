@@ -12,7 +12,7 @@ from omsync.migration.certificate import STYLE
 if TYPE_CHECKING:
     from omsync.migration.report import PlanReport
 
-_MORE = ".bad{color:var(--bad);font-weight:600}.look{color:#a66300;font-weight:600}.ok{color:var(--good)}details summary{cursor:pointer}"
+_MORE = ".bad{color:var(--bad);font-weight:600}.look{color:#a66300;font-weight:600}.ok{color:var(--good)}details summary{cursor:pointer;white-space:nowrap}"
 _WORDS = {"bad": "would be quarantined", "look": "look", "note": "note"}
 
 

@@ -87,3 +87,13 @@ def test_somebody_sets_up_a_flow_and_switches_it_off(org: Org) -> None:
     assert org.admin("POST", "automation", {**body, "kind": "spell"}).status == 400
     org.admin("POST", "reset")
     assert _named(org, flows) == []
+
+
+def test_the_records_of_one_object_can_go_alone(org: Org) -> None:
+    org.create("Product2", Name="P", OMS_Id__c="p-1")
+    org.create("Lead", LastName="L", Company="C")
+    assert org.admin("POST", "reset", {"objects": ["Product2"]}).status == 200
+    assert org.get("query?q=SELECT count() FROM Product2").json()["totalSize"] == 0
+    assert org.get("query?q=SELECT count() FROM Lead").json()["totalSize"] == 1
+    assert org.admin("POST", "reset", {"objects": ["User"]}).status == 400
+    assert org.create("Product2", Name="P", OMS_Id__c="p-1"), "nothing remembers it"
