@@ -13,6 +13,7 @@ COMMANDS = {
     "down": ("local.stack.commands:down", "Stop the embedded stack; its data stay."),
     "status": ("local.stack.commands:status", "Say what runs, and show what crashed."),
     "logs": ("local.stack.commands:logs", "Show the end of a part's log."),
+    "sam": ("local.invoke.command:command", "Prepare `sam local invoke` against the embedded stack."),
     "clock": ("local.stack.commands:clock", "Fire schedules instead of waiting for them."),
 }
 

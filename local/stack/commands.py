@@ -60,7 +60,7 @@ def down(forget: bool) -> None:
 def _down(home: Home) -> None:
     with home.locked():
         home.endpoints_file.unlink(missing_ok=True)
-        stopped = [name for name in reversed(parts.NAMES) if processes.stop(home, name)]
+        stopped = [name for name in (*parts.ON_DEMAND, *reversed(parts.NAMES)) if processes.stop(home, name)]
         parts.stop_postgres(home)
     click.echo(f"the stack is down ({', '.join(stopped) or 'nothing was running'})")
 
@@ -82,7 +82,7 @@ def status() -> None:
 
 
 @click.command()
-@click.argument("part", type=click.Choice([*parts.NAMES, "sam-build", "sam-deploy"]))
+@click.argument("part", type=click.Choice([*parts.NAMES, *parts.ON_DEMAND, "sam-build", "sam-deploy"]))
 @click.option("-n", "--lines", default=100, show_default=True, help="How many lines of the end.")
 def logs(part: str, lines: int) -> None:
     """Show the end of a part's log."""

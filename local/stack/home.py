@@ -93,7 +93,7 @@ class Home:
 
     def forget(self) -> None:
         """Remove what a stack that is down has left: data, ports, secrets, logs."""
-        for name in ("aws", "ca", "logs", "oms", "postgres", "run", "salesforce"):
+        for name in ("aws", "ca", "logs", "oms", "postgres", "run", "salesforce", "sam"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("ports.json", "secrets.json", "postgres.password", "endpoints.json", "sam-local.json"):
             (self.path / name).unlink(missing_ok=True)

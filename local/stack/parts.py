@@ -20,6 +20,9 @@ from local.stack.processes import Part
 #: The processes, in the order of starting; PostgreSQL is a server with a launcher of its own.
 NAMES = ("aws", "oms", "salesforce")
 
+#: What only some commands start (`omsync local sam`), and `down` stops.
+ON_DEMAND = ("gate",)
+
 
 def environment(**more: str) -> dict[str, str]:
     """What every process of the stack gets: none of the caller's AWS, proxy or certificate settings (functions inherit them)."""

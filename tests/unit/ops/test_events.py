@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from local.invoke.samples import SAMPLES as PREPARED
 from omsync.emails.feedback import SesEvent
 from omsync.emails.flows import load_flows
 from omsync.emails.occurrences import EmailJob
@@ -26,14 +27,15 @@ ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = sorted((ROOT / "events").glob("*.json"))
 
 
+def logical() -> dict[str, dict[str, Any]]:
+    """Logical id of a function -> its properties, in all templates."""
+    resources = {name: one for path in TEMPLATES for name, one in yaml.load(path.read_text(), CloudFormation)["Resources"].items()}
+    return {name: one["Properties"] for name, one in resources.items() if one["Type"] == "AWS::Serverless::Function"}
+
+
 def functions() -> dict[str, dict[str, Any]]:
-    """Folder of a function -> its properties, in all templates."""
-    found = {}
-    for path in TEMPLATES:
-        for resource in yaml.load(path.read_text(), CloudFormation)["Resources"].values():
-            if resource["Type"] == "AWS::Serverless::Function":
-                found[resource["Properties"]["CodeUri"].rpartition("/")[2]] = resource["Properties"]
-    return found
+    """Folder of a function -> its properties."""
+    return {properties["CodeUri"].rpartition("/")[2]: properties for properties in logical().values()}
 
 
 def sample(name: str) -> Any:
@@ -42,6 +44,12 @@ def sample(name: str) -> Any:
 
 def test_every_function_has_a_sample_and_every_sample_a_function() -> None:
     assert {path.name.partition(".")[0] for path in SAMPLES} == set(functions())
+
+
+def test_every_sample_is_prepared_for_a_running_stack() -> None:
+    """`omsync local sam` knows each, for the function of its folder."""
+    folders = {name: one["CodeUri"].rpartition("/")[2] for name, one in logical().items()}
+    assert {f"{one.name}.json": folders[one.function] for one in PREPARED} == {path.name: path.name.partition(".")[0] for path in SAMPLES}
 
 
 def test_the_readme_names_every_sample() -> None:
