@@ -271,6 +271,21 @@ def test_what_cannot_be_sent_on_stays_with_sqs(fault: OmsyncError) -> None:
     assert house.handle(record("a")) == ["m-a"]
 
 
+@pytest.mark.parametrize(("code", "system"), [("salesforce.login", "salesforce"), ("oms.login", "oms")])
+def test_a_refused_log_in_buries_nothing_and_opens_the_breaker(code: str, system: System) -> None:
+    """An expired certificate, a frozen user: thousands of messages can do nothing about it, and are as good as ever once it is mended."""
+
+    def worker(messages: Sequence[Message]) -> list[Result]:
+        raise Permanent("invalid_grant", code=code)
+
+    house = House(worker)
+    for _ in range(THRESHOLD):
+        house.handle(record("a", attempt=100), record("b"))
+    assert (house.dlq.sent, house.failures.rows) == ([], [])
+    assert max(delay for _, delay in house.queue.sent) <= SOON_DELAY
+    assert house.store.read(system).open
+
+
 def test_a_fault_of_the_whole_batch_is_each_record_s() -> None:
     def worker(messages: Sequence[Message]) -> list[Result]:
         raise Retryable("no answer", code="salesforce.unreachable")

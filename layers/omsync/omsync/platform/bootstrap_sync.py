@@ -399,6 +399,7 @@ def breaker_round() -> Callable[[], Mapping[System, str]]:
 
     def round_() -> Mapping[System, str]:
         standing = attend(breakers, {"salesforce": salesforce_answers, "oms": other.healthy}, recovered)
+        gauge.breakers_open(sum(state == "open" for state in standing.values()))
         if standing["salesforce"] != "open":
             try:
                 spread(budget, salesforce.budget, windows, gauge, time.time)

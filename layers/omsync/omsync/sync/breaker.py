@@ -21,6 +21,7 @@ type System = Literal["salesforce", "oms"]
 
 #: batches in a row that found the system away
 THRESHOLD = 3
+_LOG_INS: Mapping[str, System] = {"salesforce.login": "salesforce", "oms.login": "oms"}
 #: seconds for which a message that comes to an open breaker is put aside
 PAUSE = 30.0
 
@@ -110,7 +111,12 @@ def attend(
 
 
 def absent(fault: OmsyncError | None) -> System | None:
-    """Which system, if any, this fault shows to be away (rather than this one record to be troublesome)."""
+    """Which system, if any, this fault shows to be away (rather than this one record to be troublesome).
+
+    A system that refuses our log-in is away for us: no record is to blame, and a person must mend what the records can only wait for.
+    """
+    if fault is not None and fault.code in _LOG_INS:
+        return _LOG_INS[fault.code]
     if not isinstance(fault, Retryable) or isinstance(fault, MissingParent):
         return None
     if fault.code.startswith("oms."):

@@ -92,6 +92,19 @@ class Counter(Protocol):
         """So many messages ended so."""
 
 
+#: a record, the body that takes its place, and its delay in seconds
+type _Posting = tuple[QueueRecord, str, int]
+
+
+@dataclass(slots=True)
+class _Post:
+    """What a batch sends at its end, each queue's together: to be tried later, or dead. `unreached`: how many its deadline cut off."""
+
+    unreached: int
+    later: list[_Posting] = field(default_factory=list)
+    dead: list[_Posting] = field(default_factory=list)
+
+
 type Worker[M: BaseModel] = Callable[[Sequence[M]], Sequence[Result]]
 
 
@@ -114,7 +127,6 @@ class Consumer[M: BaseModel]:
     def handle(self, records: Sequence[QueueRecord], *, request_id: str) -> list[str]:
         """Deal with a batch; returns the ids of records that SQS must deliver again."""
         again: list[str] = []
-        later: list[tuple[QueueRecord, str, int]] = []
         suspects = [] if self.isolated else [record for record in records if record.receives >= SUSPECT_RECEIVES]
         again += self._send([(record, record.body, 0) for record in suspects], self.isolation)
         self.metrics.count("isolated", len(suspects))
@@ -128,11 +140,11 @@ class Consumer[M: BaseModel]:
             except ValidationError as fault:
                 unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
         settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
-        waiting = sum(not result.reached for _, result in settled)
+        post = _Post(unreached=sum(not result.reached for _, result in settled))
         for record, result in settled:
-            again += self._settle(record, result, request_id, later, waiting)
+            again += self._settle(record, result, request_id, post)
             _log(record, result)
-        again += self._send(later, self.queue)
+        again += self._send(post.later, self.queue) + self._send(post.dead, self.dlq)
         self._count(settled)
         return again
 
@@ -159,26 +171,24 @@ class Consumer[M: BaseModel]:
             met = {system: answered for system, answered in met.items() if not answered}
         self.breakers.report(met)
 
-    def _settle(
-        self, record: QueueRecord, result: Result, request_id: str, later: list[tuple[QueueRecord, str, int]], waiting: int
-    ) -> list[str]:
-        """Deal with one message; `later` grows by what is to be sent again. Returns its id if SQS must deliver it again."""
+    def _settle(self, record: QueueRecord, result: Result, request_id: str, post: _Post) -> list[str]:
+        """Deal with one message; `post` grows by what is to be sent. Returns its id if SQS must deliver it again."""
         fault = result.fault
         if not result.reached:
-            spread = min(SPREAD_SECONDS, waiting / SPREAD_RATE)
-            later.append((record, record.body, int(self.jitter.uniform(0, spread)) if spread > 1 else 0))
+            spread = min(SPREAD_SECONDS, post.unreached / SPREAD_RATE)
+            post.later.append((record, record.body, int(self.jitter.uniform(0, spread)) if spread > 1 else 0))
             return []
         if fault is None:
             return []
         attempt = _attempt(record.body)
         if isinstance(fault, MissingParent) and attempt >= GIVE_UP_ATTEMPTS:
             fault = Permanent("its parent never came", code="omsync.orphan", record=fault.record)
-        if isinstance(fault, Retryable | Stale):
-            later.append(self._later(record, fault, attempt))
+        if isinstance(fault, Retryable | Stale) or absent(fault) is not None:
+            post.later.append(self._later(record, fault, attempt))
             return []
-        return self._bury(record, Result(result.kind, fault, result.record), request_id)
+        return self._bury(record, Result(result.kind, fault, result.record), request_id, post.dead)
 
-    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> tuple[QueueRecord, str, int]:
+    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> _Posting:
         blameless = isinstance(fault, BreakerOpen) or absent(fault) is not None or fault.code in _SOON
         counted = min(attempt, PATIENCE - 1) if blameless else attempt
         after = min(SOON_DELAY if blameless else MAX_DELAY, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
@@ -186,15 +196,15 @@ class Consumer[M: BaseModel]:
         delay = int(max(after, self.jitter.uniform(ceiling / 2, ceiling)))
         return record, _with_attempt(record.body, attempt if counted + 1 == PATIENCE and blameless else attempt + 1), delay
 
-    def _bury(self, record: QueueRecord, result: Result, request_id: str) -> list[str]:
+    def _bury(self, record: QueueRecord, result: Result, request_id: str, dead: list[_Posting]) -> list[str]:
         try:
             self.failures.record(result, body=record.body, correlation_id=_correlation(record.text), request_id=request_id)
-            self.dlq.send_raw([(record.body, 0)])
         except Retryable:
             return [record.message_id]
+        dead.append((record, record.body, 0))
         return []
 
-    def _send(self, messages: Sequence[tuple[QueueRecord, str, int]], to: Sender) -> list[str]:
+    def _send(self, messages: Sequence[_Posting], to: Sender) -> list[str]:
         """Send on; returns the ids of the records whose messages may not have been sent."""
         if not messages:
             return []
@@ -223,7 +233,7 @@ def _ceiling(attempt: int) -> float:
 
 
 def _name(fault: OmsyncError) -> str:
-    return "permanent" if isinstance(fault, Permanent) else "stale" if isinstance(fault, Stale) else "retryable"
+    return "permanent" if isinstance(fault, Permanent) and absent(fault) is None else "stale" if isinstance(fault, Stale) else "retryable"
 
 
 def _log(record: QueueRecord, result: Result) -> None:

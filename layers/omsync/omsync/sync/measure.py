@@ -39,6 +39,10 @@ class EmfMetrics:
         metrics.add_metric(name="LagFromOms" if origin == "oms" else "LagFromSalesforce", unit=MetricUnit.Seconds, value=max(0.0, seconds))
         self.lags.setdefault(origin, []).append(max(0.0, seconds))
 
+    def breakers_open(self, number: int) -> None:
+        """How many systems are away."""
+        metrics.add_metric(name="BreakersOpen", unit=MetricUnit.Count, value=number)
+
     def budget(self, usage: Usage) -> None:
         """What is left of the day's API requests."""
         metrics.add_metric(name="ApiRequestsLeft", unit=MetricUnit.Count, value=usage.left)
