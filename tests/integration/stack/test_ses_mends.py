@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -81,6 +82,32 @@ def test_a_sent_email_is_told_with_its_tags_and_shown_in_the_mailbox(aws: Aws, e
     status, page = parts.get(f"{aws.url}/_omsync/mailbox/{email['id']}")
     assert status == 200
     assert b"Hello Ann" in page
+
+
+def test_links_to_our_api_can_be_clicked_in_the_mailbox(aws: Aws, events: str) -> None:
+    """They name the API as AWS would; the page leads to the API as it is served here. What was sent stays as it was."""
+    link = "https://abc123.execute-api.us-east-1.amazonaws.com/live/email/verify?token=t"
+    message = send(aws, "ann@example.com", Simple={"Subject": {"Data": "s"}, "Body": {"Html": {"Data": f'<a href="{link}">Confirm</a>'}}})
+    told(aws, events, ["Email Sent", "Email Delivered"])
+    emails = json.loads(parts.get(f"{aws.url}/_omsync/mailbox/messages.json")[1])
+    email = next(email for email in emails if email["message_id"] == message)
+    assert link in email["html"]
+    shown = parts.get(f"{aws.url}/_omsync/mailbox/{email['id']}/html")[1].decode()
+    assert 'href="/_aws/execute-api/abc123/live/email/verify?token=t"' in shown
+
+
+def test_calls_are_counted_by_status(aws: Aws, events: str) -> None:
+    def calls() -> Counter[str]:
+        return Counter(json.loads(parts.get(f"{aws.url}/_omsync/mailbox/calls")[1]))
+
+    before = calls()
+    send(aws, "ann@example.com", Simple={"Subject": {"Data": "s"}, "Body": {"Text": {"Data": "t"}}})
+    told(aws, events, ["Email Sent", "Email Delivered"])
+    with pytest.raises(ClientError):
+        send(aws, "ann@example.com", Template={"TemplateName": "nowhere", "TemplateData": "{}"})
+    made = calls() - before
+    assert made["200"] == 1
+    assert sum(made.values()) == 2
 
 
 @pytest.mark.parametrize(
