@@ -146,7 +146,7 @@ def _patient(export: Export, row: Row) -> None:
         raise Unfit("a patient without a last name")
     export.add("patients", _EARLY, id=patient, patient_number=f"PY-{number:06d}", first_name=row["FIRST"] or None, last_name=row["LAST"],
                suffix=row["SUFFIX"] or None, date_of_birth=born, sex_at_birth=_SEX.get(row["GENDER"], "unknown"),
-               status="deceased" if died else "active", deceased_on=died, legacy_id=f"synthea-{patient}", risk_flags=[])  # fmt: skip
+               status="deceased" if died else "active", deceased_on=died, legacy_id=patient, risk_flags=[])  # fmt: skip
     if row["ADDRESS"].strip() and row["CITY"].strip():
         usable = row["ZIP"].strip("0 ") != ""
         export.add("patient_addresses", _EARLY, id=str(uuid5(SPACE, f"address/{patient}")), patient_id=patient, kind="shipping", is_default=True,

@@ -44,6 +44,7 @@ def test_a_synthea_export_is_loaded_whole(a_database: Callable[[], str], tmp_pat
         assert ask(url, f"SELECT count(*) FROM {table}") == [(rows_loaded,)], table
     assert ask(url, "SELECT count(*) FROM outbox") == [(0,)]
     assert ask(url, "SELECT first_name, status FROM patients WHERE id = '982192b6-6843-4011-ef46-32caaf87d8a9'") == [("Alice368", "active")]
+    assert ask(url, "SELECT max(length(legacy_id)) FROM patients") == [(36,)]  # Legacy_Id__pc has room for 40
     assert ask(url, "SELECT count(*) FROM patients WHERE status = 'deceased' AND deceased_on IS NOT NULL") == [(11,)]
     assert ask(url, "SELECT count(*) FROM communications WHERE edited_at = '{}'") == [(0,)]
     assert ask(url, "SELECT count(*) FROM consultations WHERE edited_at = '{}' OR patient_id IS NULL") == [(0,)]

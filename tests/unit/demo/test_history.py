@@ -6,7 +6,7 @@ from local.demo import charts, history, page
 from local.demo.emails import OCCASIONS
 from local.demo.journal import Journal, Mail
 from omsync.emails.flows import load_flows
-from omsync.migration.model import Certificate, TableResult
+from omsync.migration.model import Certificate, Quarantined, TableResult
 
 
 def certificate(run: int, *tables: TableResult, planned_at: float, progress: list[tuple[float, int]]) -> Certificate:
@@ -35,6 +35,17 @@ def test_figures_are_added_up() -> None:
 
 def test_progress_goes_on_over_the_runs() -> None:
     assert history.progress(MADE) == [(0.0, 0), (5.0, 4), (9.0, 10), (30.0, 10), (37.0, 15)]
+
+
+def test_what_is_in_quarantine_is_told_by_its_reason() -> None:
+    rows = [
+        Quarantined(table="patients", id=str(number), code="transform.too_long", field="F", message=f"F: {number // 2}")
+        for number in range(3)
+    ]
+    assert history.set_aside([Certificate(migration="main", run=2, quarantine=rows)]) == [
+        "in quarantine: 2 of patients, F: 0",
+        "in quarantine: 1 of patients, F: 1",
+    ]
 
 
 def test_the_page_tells_of_migration_and_emails() -> None:
