@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from people import is_bad
 from rules import COMMAND, TABLES, SimRegistry, Table, fields_of
 from world import PARTS, Record, Row, World
 
@@ -50,6 +51,16 @@ class Oracle:
         for identity, count in self.world.inserted.items():
             if count > 1 + self.world.purged.get(identity, 0):
                 yield f"inserted {count} times: messages/{identity}"
+
+    def held_back(self) -> list[str]:
+        """What a bad value kept from the other values of its record."""
+        found: list[str] = []
+        for key, row in self.world.rows.items():
+            table, record = TABLES[key.table], self.world.live(key)
+            bad = {unit for unit, value in row.values.items() if is_bad(value)}
+            if bad and record is not None and not self._may_be_absent(key, row, table):
+                found += [told for told in self._agree(key, row, record, table) if not any(f" {unit}: " in told for unit in bad)]
+        return found
 
     def _may_be_absent(self, key: RecordKey, row: Row, table: Table) -> bool:
         if key.id in self.merged:

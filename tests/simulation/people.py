@@ -18,12 +18,18 @@ def identity(record: Record) -> str:
     return record.oms_id or oms_id(SalesforceRef(record.object, record.id))
 
 
+def is_bad(value: Json) -> bool:
+    """Can the mapping not carry it, or Salesforce not take it?"""
+    return str(value["line"] if isinstance(value, dict) else value).startswith(("unfit", "poison"))
+
+
 class People:
     """Everybody who is not the sync."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.random = world.random
+        self.bad = 0.0  # how often the OMS's people write a value that the mapping cannot carry, or that Salesforce refuses
         self.merged: set[str] = set()  # identities that were merged away, on either side
         self.restless: list[tuple[float, Callable[[], None]]] = [
             (10, self.edit_oms),
@@ -66,6 +72,8 @@ class People:
             text = "fine"
         if side == "oms":
             text = text.rstrip("!")
+            if unit in ("nick", "lang", "title", "ship") and self.random.random() < self.bad:
+                text = f"{self.random.choice(('unfit', 'poison'))} {self.world.number()}"
         if text == seen:
             return old, False
         value = self.world.edit(key, unit, side, text, seen)
@@ -90,6 +98,15 @@ class People:
             values["number" if table.name == "patients" else "delivery"] = f"n{self.world.number()}"
         if values:
             self.world.store(row, values, "person")
+
+    def mend(self) -> None:
+        """Give every bad value another one."""
+        for row in self.world.rows.values():
+            for unit, old in list(row.values.items()):
+                seen = old["line"] if isinstance(old, dict) else old
+                if is_bad(seen):
+                    value = self.world.edit(row.key.id, unit, "oms", f"mended {self.world.number()}", seen)
+                    self.world.store(row, {unit: {"line": value, "city": "c"} if isinstance(old, dict) else value}, "person")
 
     def _live(self, *tables: str) -> list[Record]:
         objects = {TABLES[table].object for table in tables or TABLES}

@@ -212,7 +212,7 @@ class SimRules:
         return column if column in self.units else None
 
     def unit_of_field(self, field: str) -> str | None:
-        return field.removesuffix("__c")
+        return next((unit for unit, fields in self._fields.items() if field in fields), None)
 
     def parent_of(self, field: str) -> str | None:
         unit = self.units.get(field.removesuffix("__c"))

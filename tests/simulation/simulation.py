@@ -40,6 +40,7 @@ class Weather:
     workers: int = 4
     skew: int = 0  # microseconds by which Salesforce's clock is ahead
     times: bool = True  # the OMS tells when each column was edited
+    bad: float = 0.0  # how often somebody writes what Salesforce cannot take
     messages: float = 0.0  # how often the OMS sends one, beside what else people do
 
 
@@ -52,6 +53,7 @@ WEATHERS = (
     Weather(skew=3_600_000_000),
     Weather(skew=-3_600_000_000),
     Weather(times=False),
+    Weather(bad=0.4, kill=0.02),
 )
 
 
@@ -69,6 +71,7 @@ class Simulation:
         self.world = World(seed, parts, lose=weather.lose, dup=weather.dup, skew=weather.skew, times=weather.times)
         self.weather, self.calm = weather, False
         self.people = People(self.world)
+        self.people.bad = weather.bad
         self.people.restless.append((weather.messages, lambda: self.people.create_in_oms("messages")))
         self.random = self.world.random
         self.workers: list[Worker] = []
@@ -110,11 +113,16 @@ class Simulation:
         """Calm: nothing fails any more. A sweep brings everything to rest, a second one finds nothing to do."""
         self.calm = True
         self.down.clear()
+        held_back: list[str] = []
+        if self.weather.bad:
+            self._sweep()
+            held_back = Oracle(self.world, self.people.merged, {}).held_back()
+            self.people.mend()
         self._sweep()
         before = self._state()
         self._sweep()
         restless = [] if self._state() == before else ["not at rest"]
-        return [*restless, *self.wrongly_failed, *Oracle(self.world, self.people.merged, self.failed).complaints()]
+        return [*held_back, *restless, *self.wrongly_failed, *Oracle(self.world, self.people.merged, self.failed).complaints()]
 
     def _sweep(self) -> None:
         self.world.time += (LEASE_SECONDS + 1) * 1_000_000
@@ -178,7 +186,9 @@ class Simulation:
 
     @staticmethod
     def _deserved(error: OmsyncError) -> bool:
-        """Only a birth that the OMS refuses, and births of its children, may fail for good."""
+        """Only a birth that the OMS refuses, births of its children, and what a bad value is in may fail for good."""
+        if error.code in ("STRING_TOO_LONG", "transform.too_long"):
+            return True
         return (isinstance(error, Refused) and error.columns == ("phone",)) or (
             error.code == "sync.parent" and "the OMS refuses phone" in str(error)
         )

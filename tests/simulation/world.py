@@ -405,6 +405,8 @@ class Salesforce(Fake):
     def _write(self, write: Write) -> str:
         world = self.world
         fields, parents = self._resolve(write.fields)
+        if poisoned := next((name for name, value in fields.items() if str(value).startswith("poison")), None):
+            raise Permanent("Salesforce refuses the value", code="STRING_TOO_LONG", field=poisoned)
         guarded = write.object != TABLES["messages"].object
         self._check_unique(write, guarded)
         if write.id is None:

@@ -48,7 +48,7 @@ from omsync.sync.effects import (
 from omsync.sync.intents import born, holds_of, land, resolve, taken
 from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.plan import Look, Plan, case_for, plan
-from omsync.sync.ports import Attachment, CaseStatus, Lookup, Patch, Ports, Refused, Registry, Write
+from omsync.sync.ports import Attachment, CaseStatus, LeftOut, Lookup, Patch, Ports, Refused, Registry, Write
 from omsync.sync.records import Intent, Item, OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef
 
 #: looks at one record before it is left to a later attempt: a birth with its parents takes five, the rest is for races
@@ -323,14 +323,13 @@ async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | Non
             work.refused[unit] = refused
             return None
         await _close_refused(work, item, row, write)
-        _fail_for(work.refused)  # what else was missed is a consequence of what was left out
-        raise
+        raise next(iter(work.refused.values()), refused) from None  # what else was missed follows from what was left out
 
 
 def _fail_for(left_out: Mapping[str, Permanent]) -> None:
     """The record is a failure although its other values are where they belong: a person mends what is named, and redrives."""
     for why in left_out.values():
-        raise why
+        raise LeftOut(why.message, code=why.code, field=why.field)
 
 
 async def _close_refused(work: Work, item: Item, row: OmsRow, write: Write) -> None:

@@ -15,7 +15,7 @@ from omsync.sync.births import oms_id
 from omsync.sync.context import Work, ask
 from omsync.sync.effects import Await, CloseCase, GetCase, LogConflict, PatchRow, ReadItem, ReadRecord, ReadRow, Undelete
 from omsync.sync.parents import MERGES
-from omsync.sync.ports import CaseRequest, Conflict, Patch, Refused
+from omsync.sync.ports import CaseRequest, Conflict, LeftOut, Patch, Refused
 from omsync.sync.records import CHANGED_BY, Intent, Item, OmsRow, Outcome, RecordKey, SalesforceRecord, SalesforceRef, to_iso
 
 
@@ -112,9 +112,9 @@ async def _winner(work: Work, loser: SalesforceRecord) -> RecordKey | None:
 async def _bear(work: Work, ref: SalesforceRef) -> None:
     """The winner of a merge is being born itself."""
     outcome = await Await(ref)
-    if outcome.kind == "permanent":
+    if outcome.kind == "permanent" and not isinstance(outcome.error, LeftOut):
         raise Permanent(f"the winner of the merge cannot be born: {outcome.error}", code="sync.parent", record=str(work.key))
-    if outcome.error is not None:
+    if outcome.error is not None and not isinstance(outcome.error, LeftOut):
         raise Retryable("the winner of the merge is not in the OMS yet", code="sync.merge", record=str(work.key))
 
 

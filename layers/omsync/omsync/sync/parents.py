@@ -12,7 +12,7 @@ from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.context import Work
 from omsync.sync.effects import Await, Ensure, ReadItem, ReadRow
-from omsync.sync.ports import LedgerPort
+from omsync.sync.ports import LedgerPort, LeftOut
 from omsync.sync.records import OmsRow, Outcome, Parent, RecordKey, SalesforceRecord, SalesforceRef
 
 #: merges of merges followed
@@ -72,7 +72,7 @@ async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
         await Ensure(key)
         return
     outcome = await Await(key)
-    if outcome.kind not in ("in_step", "written", "retired"):
+    if outcome.kind not in ("in_step", "written", "retired") and not isinstance(outcome.error, LeftOut):
         now = await ReadRow(work.key)
         if now is not None and now.version == row.version:  # else it names another parent by now
             _fail(outcome, key)
@@ -92,7 +92,7 @@ async def bear_parents(
         outcome = await Await(ref)
         if outcome.kind == "retryable":
             raise Retryable("a parent is not in the OMS yet", code="sync.parent")
-        if outcome.kind == "permanent" and born:
+        if outcome.kind == "permanent" and born and not isinstance(outcome.error, LeftOut):
             raise Permanent(f"its parent cannot be born: {outcome.error}", code="sync.parent")
     return bool(unborn)
 

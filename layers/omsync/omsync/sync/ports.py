@@ -34,6 +34,10 @@ from omsync.sync.records import (
 type Answers[T] = Sequence[T | OmsyncError]
 
 
+class LeftOut(Permanent):
+    """The record is where it belongs but for values that Salesforce cannot take. Whoever needs it as a parent may go on."""
+
+
 class Refused(Permanent):
     """422: the OMS understood and will never take it. `columns` is empty where it named none."""
 
