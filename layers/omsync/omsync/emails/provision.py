@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email import message_from_string, policy
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,9 +65,10 @@ class Provisioner:
 
     def _try(self, name: str, template: Template) -> None:
         template.check(template.sample)
-        rendered = self.client.test_render_email_template(TemplateName=name, TemplateData=json.dumps(dict(template.sample)))[
-            "RenderedTemplate"
-        ]
+        data = json.dumps(dict(template.sample))
+        rendered = self.client.test_render_email_template(TemplateName=name, TemplateData=data)["RenderedTemplate"]
         self.pace()
-        if "{{" in rendered or render(template.subject, template.sample) not in rendered:
+        message = message_from_string(rendered, policy=policy.default)  # a whole MIME message, its parts in any encoding
+        words = [part.get_content() for part in message.walk() if part.get_content_maintype() == "text"]
+        if message["Subject"] != render(template.subject, template.sample) or not words or any("{{" in part for part in words):
             raise Permanent(f"{name} does not render with its sample data", code="emails.template")

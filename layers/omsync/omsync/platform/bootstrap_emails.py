@@ -204,6 +204,9 @@ def template_resource() -> Callable[[Mapping[str, Any], LambdaContext], None]:
                 reason = f"{provisioner.deploy(known)} templates"
         except OmsyncError as fault:
             status, reason = "FAILED", str(fault)
+        except Exception as fault:  # noqa: BLE001 (a border: CloudFormation waits a quarter of an hour for a function that says nothing)
+            status, reason = "FAILED", f"unexpected {type(fault).__name__}"
+        if status == "FAILED":
             logger.error("templates", reason=reason)
         body = {
             "Status": status,
