@@ -28,6 +28,8 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\
 _DATE = re.compile(r"\d{4}-\d\d-\d\dZ?\Z")
 _HUGE = Decimal(10) ** 18
 _WIDE = Context(prec=60)
+#: characters of a file in a JSON body ("Insert or Update Blob Data", REST API Developer Guide: 50 MB for the body)
+MOST_BASE64 = 50_000_000
 _MULTI_LINE = frozenset({Kind.TEXT_AREA, Kind.LONG_TEXT, Kind.HTML})
 
 
@@ -270,7 +272,7 @@ def too_long(f: FieldType, text: str) -> Error:
 
 
 def _text(f: FieldType, surface: Surface) -> Converter:
-    limit = f.length or 131072
+    limit = f.length or (MOST_BASE64 if f.kind is Kind.BASE64 else 131072)
     safe = limit // 2  # UTF-16 units are at most twice the characters
     is_email = f.kind is Kind.EMAIL
     from_page = surface is Surface.PAGE and f.kind in _MULTI_LINE

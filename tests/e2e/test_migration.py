@@ -1,4 +1,6 @@
-"""The four runs on the embedded stack, while people work in both systems: stopped, resumed, jobs aborted, Salesforce away, bad rows; and the proof."""
+"""The four runs on the embedded stack, while people work in both systems: approved, paused, stopped, resumed, workers killed, jobs aborted,
+Salesforce away, bad rows; and the proof.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +19,21 @@ import pytest
 
 from local.stack.deploy import outputs
 from local.stack.home import Home
+from omsync.mapping import load_mappings
 from tests.e2e.conftest import Stack, omsync, own_home
+from tests.e2e.workers import killing
 from tests.e2e.world import Refused, World
 from tests.polling import until
 
-PATIENTS = int(os.environ.get("OMSYNC_MIGRATION_PATIENTS", "60"))
-JOBS = "/services/data/v67.0/jobs/ingest"
+PATIENTS = int(os.environ.get("OMSYNC_MIGRATION_PATIENTS", "40"))
+JOBS = "/jobs/ingest"
+ADA = "Ada Lovelace"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
 def fresh() -> Iterator[World]:
-    """A stack of its own: nothing is migrated yet, support cases are the OMS's. `OMSYNC_MIGRATION_HOME` lends one that is up and empty."""
+    """A stack of its own: nothing is migrated yet, support cases are the OMS's. `OMSYNC_MIGRATION_HOME` lends one that is up and seeded."""
     borrowed = os.environ.get("OMSYNC_MIGRATION_HOME")
     with contextlib.nullcontext(Path(borrowed).absolute()) if borrowed else own_home() as home:
         if not borrowed:
@@ -41,11 +47,14 @@ def fresh() -> Iterator[World]:
 
 @dataclass
 class Traffic:
-    """People at work in the OMS for as long as the block lasts."""
+    """People at work in both systems for as long as the block lasts."""
 
     world: World
     born: list[str] = field(default_factory=list)
+    edited: set[str] = field(default_factory=set)
+    deleted: list[str] = field(default_factory=list)
     edits: int = 0
+    in_salesforce: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Traffic:
@@ -59,13 +68,24 @@ class Traffic:
 
     def _work(self) -> None:
         known = [str(row["id"]) for row in self.world.oms.rows("patients") if row["status"] == "active"]
+        doomed, known = known[:3], known[3:]
         while not self._over.wait(2.0):
-            with contextlib.suppress(Refused):  # somebody else was quicker
-                patient = known[self.edits % len(known)]
-                self.world.oms.patch("patients", patient, preferred_name=f"Nick {self.edits}")
-                self.edits += 1
-                if self.edits % 5 == 0:
-                    self.born.append(str(self.world.patient()["id"]))
+            with contextlib.suppress(Refused, OSError):  # somebody else was quicker, or Salesforce is away
+                self._turn(doomed, known)
+
+    def _turn(self, doomed: list[str], known: list[str]) -> None:
+        patient = known[self.edits % len(known)]
+        self.world.oms.patch("patients", patient, preferred_name=f"Nick {self.edits}")
+        self.edited.add(patient)
+        self.edits += 1
+        if self.edits % 5 == 0:
+            self.born.append(str(self.world.patient()["id"]))
+        if self.edits % 7 == 3 and doomed:
+            self.world.oms.patch("patients", doomed[0], deleted_at="2026-01-01T00:00:00.000000Z")
+            self.deleted.append(doomed.pop(0))
+        if self.edits % 3 == 0 and (there := self.world.org.find("Account", patient)) is not None:
+            self.world.org.edit("Account", str(there["Id"]), Care_Notes__pc=f"called {self.edits} times")
+            self.in_salesforce += 1
 
 
 def spoil(world: World) -> list[str]:
@@ -79,87 +99,204 @@ def spoil(world: World) -> list[str]:
     return sorted(str(row[0]) for row in found)
 
 
-def migrate(world: World, *arguments: str, check: bool = True) -> Any:
-    """`omsync migrate ...`; its last line of JSON."""
+def migrate(world: World, *arguments: str, check: bool = True) -> list[Any]:
+    """`omsync migrate ...`; its lines of JSON."""
     done = omsync(world.stack.home, "migrate", *arguments, check=check)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(lines[-1]) if lines else {"code": done.returncode, "text": done.stdout}
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def status(world: World, run: int) -> Any:
+    return migrate(world, "status", "--run", str(run), "--json")[-1]
 
 
 def certificate(world: World, run: int) -> Any:
-    return migrate(world, "report", "--run", str(run), "--json", check=False)[str(run)]
+    return migrate(world, "report", "--run", str(run), "--json", check=False)[-1][str(run)]
 
 
-def abort_one_job(world: World) -> None:
-    """What an administrator may do in Setup, Bulk Data Load Jobs."""
+def begun(world: World, run: int, table: str, *, phases: tuple[str, ...] = ("extracted", "loaded", "linked", "verified")) -> bool:
+    """Is the table's first chunk so far? Asked of the state table: the command takes longer than a chunk."""
+    key = {"pk": {"S": f"migration/main/{run}/{table}/00000"}}
+    item = world.stack.aws.client("dynamodb").get_item(TableName=world.stack.outputs["StateTableName"], Key=key).get("Item")
+    return item is not None and json.loads(item["document"]["S"]).get("phase") in phases
 
-    def open_jobs() -> list[str]:
-        page = world.org.call("GET", f"{JOBS}?jobType=V2Ingest").json()
-        return [one["id"] for one in page["records"] if one["state"] in ("UploadComplete", "InProgress")]
 
-    with contextlib.suppress(AssertionError, Refused):
-        job = until(open_jobs, seconds=90, every=0.02)[0]
-        world.org.call("PATCH", f"{JOBS}/{job}", json={"state": "Aborted"})
+def test_nobody_approves(fresh: World) -> None:
+    """A run that nobody approves in time ends, and has loaded nothing. The deployed machine, with seconds for its week."""
+    states = fresh.stack.aws.client("stepfunctions")
+    deployed = states.describe_state_machine(stateMachineArn=fresh.stack.outputs["MigrationRunArn"])
+    hasty = json.loads(deployed["definition"])
+    hasty["States"]["AskStart"]["TimeoutSeconds"] = 2
+    made = states.create_state_machine(name="hasty", definition=json.dumps(hasty), roleArn=deployed["roleArn"])["stateMachineArn"]
+    said = {"migration": "nobody", "run": 1, "chunk_rows": 10_000, "approve": True, "purpose": "migrate"}
+    arn = states.start_execution(stateMachineArn=made, input=json.dumps(said))["executionArn"]
+    ended = until(lambda: states.describe_execution(executionArn=arn), lambda one: one["status"] != "RUNNING", seconds=120, every=0.5)
+    states.delete_state_machine(stateMachineArn=made)
+    assert (ended["status"], ended["error"]) == ("FAILED", "NotApproved")
+    told = migrate(fresh, "status", "--name", "nobody", "--run", "1", "--json")[-1]
+    assert told["tables"]
+    assert all(one["extracted"] == 0 for one in told["tables"])
 
 
 def test_the_migration_of_a_live_company(fresh: World) -> None:
     """Plan, four runs under traffic and trouble, certificates; nothing that is there is harmed, and nobody gets an email about history."""
     bad = spoil(fresh)
-    planned = migrate(fresh, "plan", "--run", "1", "--json")
+    mails = len(mailbox(fresh))
+    planned = migrate(fresh, "plan", "--run", "1", "--json")[-1]
     assert not planned["blocked"]
-    assert planned["counts"]["products"]["rows"] > 0
+    assert {one["table"]: one["rows"] for one in planned["tables"]}["products"] > 0
     with Traffic(fresh) as traffic:
-        migrate(fresh, "start", "--run", "1", "--yes", "--json")
-        assert certificate(fresh, 1)["issued"]
+        approved_and_paused(fresh)
         stopped_and_resumed(fresh)
-        run_with_aborted_job(fresh, bad)
-        migrate(fresh, "start", "--all", "--yes", "--json")
-    assert traffic.edits > 5
-    assert certificate(fresh, 4)["issued"]
-    fresh.quiet(seconds=120)
-    the_rest_is_well(fresh, traffic)
+        run_with_killed_workers_and_an_aborted_job(fresh, bad)
+        run_with_salesforce_away(fresh)
+    assert traffic.edits > 20
+    assert traffic.in_salesforce > 3
+    fresh.quiet(seconds=180)
+    the_end_state_is_one_without_trouble(fresh, traffic, bad)
+    the_finished_runs_change_nothing(fresh)
+    verification_compares_anew(fresh)
+    known = {(fresh.oms.get("patients", born) or {})["email"] for born in traffic.born}
+    assert [one["to"] for one in mailbox(fresh)[mails:] if not known.issuperset(one["to"])] == [], "nobody gets an email about history"
+
+
+def mailbox(world: World) -> list[Any]:
+    """All emails, the oldest first."""
+    return list(world.stack.http.get(f"{world.stack.endpoints['mailbox_url']}/messages.json").json())
+
+
+def approved_and_paused(world: World) -> None:
+    """Run 1 of all: nothing is loaded before somebody approves; paused, it begins nothing."""
+    migrate(world, "start", "--all", "--detach")
+    until(lambda: status(world, 1)["waits_for"], lambda found: found == ["1/start"], seconds=240, every=1)
+    assert all(one["loaded"] == 0 for one in status(world, 1)["tables"])
+    assert "under way already" in omsync(world.stack.home, "migrate", "start", "--all", "--yes", check=False).stderr
+    migrate(world, "pause", "--by", "Grace")
+    migrate(world, "approve", "--by", ADA)
+    until(lambda: begun(world, 1, "products"), seconds=120)
+    time.sleep(5)  # long enough for a job, if one were begun
+    held = status(world, 1)
+    assert held["held_up"] == "paused by Grace"
+    assert all(one["loaded"] == 0 for one in held["tables"])
+    migrate(world, "resume", "--detach")
+    until(lambda: status(world, 1)["waits_for"], lambda found: found == ["1/certificate"], seconds=300, every=1)
+    assert migrate(world, "report", "--run", "1", "--json", check=False)[-1]["1"]["certified"] is False
+    for run in ("1", "2", "3", "4"):
+        migrate(world, "approve", "--run", run, "--gate", "certificate", "--by", ADA)
+    until(lambda: status(world, 1)["certified_run"], lambda run: run >= 1, seconds=60, every=1)
+    assert certificate(world, 1)["certified"]
+
+
+def begin(world: World, run: int) -> None:
+    """Approve a run's start, for which it waits."""
+    until(lambda: status(world, run)["waits_for"], lambda found: found == [f"{run}/start"], seconds=240, every=1)
+    migrate(world, "approve", "--run", str(run), "--by", ADA)
+
+
+def certified(world: World, run: int) -> None:
+    until(lambda: status(world, run)["certified_run"], lambda found: found >= run, seconds=500, every=2)
 
 
 def stopped_and_resumed(world: World) -> None:
-    """Run 2: the execution is stopped while it works, Salesforce is away for a while, then `resume`."""
-    migrate(world, "start", "--run", "2", "--yes", "--detach", "--json")
-    until(lambda: has_begun(world, "patients"), seconds=180)
-    migrate(world, "stop", "--run", "2")
-    world.org.admin("POST", "faults", {"kind": "unavailable", "pattern": "/services/data", "seconds": 12})
-    assert migrate(world, "resume", "--run", "2", "--json")["issued"]
+    """Run 2: Salesforce is away, everything is stopped meanwhile, `resume` goes on with it."""
+    world.org.admin("POST", "faults", {"kind": "unavailable", "pattern": "/services/data", "seconds": 25})
+    begin(world, 2)
+    until(lambda: begun(world, 2, "patients"), seconds=120)
+    migrate(world, "stop")
+    assert status(world, 2)["execution"] in ("ABORTED", "FAILED")
+    assert status(world, 2)["certified_run"] == 1
+    migrate(world, "resume", "--detach")
+    certified(world, 2)
 
 
-def has_begun(world: World, table: str) -> bool:
-    """Is something known of the table's first chunk? Asked of the state table: the command takes longer than the chunk."""
-    key = {"pk": {"S": f"migration/main/2/{table}/00000"}}
-    return "Item" in world.stack.aws.client("dynamodb").get_item(TableName=world.stack.outputs["StateTableName"], Key=key)
-
-
-def run_with_aborted_job(world: World, bad: list[str]) -> None:
-    """Run 3: an administrator aborts a job; bad rows are quarantined, signed for by name, and their neighbours are there."""
-    migrate(world, "approve", "--run", "3", "--gate", "certificate", "--by", "Ada Lovelace")
+def run_with_killed_workers_and_an_aborted_job(world: World, bad: list[str]) -> None:
+    """Run 3: functions die in the middle of calls, an administrator aborts a job; bad rows are quarantined, their neighbours are there."""
     admin = threading.Thread(target=abort_one_job, args=(world,), daemon=True)
     admin.start()
-    migrate(world, "start", "--run", "3", "--yes", "--json")
+    functions = ("MigrationSource", "MigrationLoad", "MigrationVerify")
+    with killing(world.stack.home, *functions, times=3, after=0.05) as killed:
+        begin(world, 3)
+        certified(world, 3)
     admin.join()
+    assert len(killed) >= 3, killed
     made = certificate(world, 3)
-    assert made["issued"]
-    assert made["signed_by"] == "Ada Lovelace"
+    assert made["signed_by"] == ADA
     assert sorted(one["id"] for one in made["quarantine"]) == bad
     conditions = next(one for one in made["tables"] if one["table"] == "patient_conditions")
     assert conditions["quarantined"] == len(bad)
     assert conditions["verified"] == conditions["rows"] - len(bad)
 
 
-def the_rest_is_well(world: World, traffic: Traffic) -> None:
-    again = migrate(world, "start", "--run", "2", "--yes", "--json")
-    assert again["outcome"] == "nothing to do"
+def abort_one_job(world: World) -> None:
+    """What an administrator may do in Setup, Bulk Data Load Jobs."""
+
+    def aborted() -> bool:
+        with contextlib.suppress(Refused, OSError):
+            page = world.org.call("GET", f"{JOBS}?jobType=V2Ingest").json()
+            for one in page["records"]:
+                if one["state"] in ("UploadComplete", "InProgress"):
+                    return world.org.call("PATCH", f"{JOBS}/{one['id']}", json={"state": "Aborted"}).ok
+        return False
+
+    until(aborted, seconds=240, every=0.02)
+
+
+def run_with_salesforce_away(world: World) -> None:
+    """Run 4: Salesforce is away for a minute, and nobody has to do anything."""
+    world.org.admin("POST", "faults", {"kind": "unavailable", "pattern": "/services/data", "seconds": 60})
+    begin(world, 4)
+    assert migrate(world, "status", "--watch", "--json")[-1]["certified_run"] == 4
+
+
+def the_end_state_is_one_without_trouble(world: World, traffic: Traffic, bad: list[str]) -> None:
+    """Every row once, every value, whatever happened on the way."""
     for run in (1, 2, 3, 4):
         made = certificate(world, run)
+        assert made["certified"]
         for table in made["tables"]:
             parts = [table[name] for name in ("verified", "quarantined", "missing", "mismatched", "unknown")]
             assert table["rows"] == sum(parts) + sum(table["not_sent"].values()), table["table"]
     assert traffic.born
-    world.agrees({"patients": traffic.born}, seconds=60)
-    emails = world.org.query("SELECT count() FROM EmailMessage WHERE OMS_Id__c = null")
-    assert emails == [] or emails[0].get("expr0", 0) == 0
+    assert traffic.deleted
+    world.agrees({"patients": [*traffic.born, *traffic.edited, *traffic.deleted]}, seconds=90)
+    for gone in traffic.deleted:
+        assert world.field("Account", world.account({"id": gone}), "OMS_Deleted__c") is True, "rows deleted during a run do not come back"
+    for sobject in sorted({target.object for mapping in load_mappings() for target in mapping.targets}):
+        ids = [one["OMS_Id__c"] for one in world.org.query(f"SELECT OMS_Id__c FROM {sobject} WHERE OMS_Id__c != null")]
+        assert len(ids) == len(set(ids)), f"{sobject}: a row is there twice"
+    conditions = {one["OMS_Id__c"] for one in world.org.query("SELECT OMS_Id__c FROM Condition__c WHERE OMS_Id__c != null")}
+    assert not conditions & set(bad)
+    assert world.buried() == {}
+
+
+def the_finished_runs_change_nothing(world: World) -> None:
+    before = counts(world)
+    assert migrate(world, "start", "--all", "--yes", "--json")[-1] == {"outcome": "nothing to do", "certified_run": 4}
+    assert migrate(world, "resume", "--json")[-1]["outcome"] == "nothing to do"
+    assert counts(world) == before
+
+
+def counts(world: World) -> list[Any]:
+    jobs = world.org.call("GET", f"{JOBS}?jobType=V2Ingest").json()["records"]
+    return [len(jobs), *(certificate(world, run)["sha256"] for run in (1, 2, 3, 4))]
+
+
+def verification_compares_anew(world: World) -> None:
+    """`verify` compares again, it does not judge old results: what an administrator changed is found."""
+    assert migrate(world, "verify", "--run", "1", "--json")[-1]["proven"]
+    issued = certificate(world, 1)
+    product = world.oms.rows("products")[0]
+    there = world.org.find("Product2", str(product["id"]), "Id, Name")
+    assert there is not None
+    rule = {"kind": "validation_rule", "object": "Product2", "name": "OMSync_OMS_Owned"}
+    world.org.admin("POST", "automation", {**rule, "active": False})
+    world.org.edit("Product2", str(there["Id"]), user="admin", Name="tampered with")
+    world.org.admin("POST", "automation", {**rule, "active": True})
+    found = migrate(world, "verify", "--run", "1", "--json")[-1]
+    assert found["proven"], "the live writers were asked, and mended it"
+    assert found["tables"]["products"]["handed"] == issued_handed(issued) + 1
+    assert world.field("Product2", str(there["Id"]), "Name") == there["Name"]
+    assert certificate(world, 1) == issued, "a certificate says what was true on its day"
+
+
+def issued_handed(made: Any) -> int:
+    return next(int(one["handed"]) for one in made["tables"] if one["table"] == "products")

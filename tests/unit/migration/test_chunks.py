@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
-from omsync.platform.errors import Retryable
+from omsync.platform.errors import Permanent, Retryable
 from omsync.salesforce.errors import DuplicateRecord
 from omsync.sync.records import Item, RecordKey
 from tests.unit.mapping.samples import sample
@@ -273,6 +274,29 @@ def test_a_note_whose_text_is_not_beside_it_differs(world: World) -> None:
     world.org.files.clear()
     world.until_done(world.verify.run, ref)
     assert world.chunks.read(ref).mismatched == 1
+
+
+def test_a_file_that_is_refused_stops_nobody_and_is_missed_by_verification(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put(
+        "clinical_notes",
+        *(
+            sample("clinical_notes", id=row_id(n), status="signed", body="y" * 140_000, patient_id=PATIENT, is_sensitive=False)
+            for n in (1, 2)
+        ),
+    )
+    attach = world.org.attach
+
+    def refusing(record_id: str, file: File) -> None:
+        if record_id == world.org.records["Clinical_Note__c"][row_id(1)]["Id"]:
+            raise Permanent("too long", code="STRING_TOO_LONG")
+        attach(record_id, file)
+
+    world.org.attach = refusing  # type: ignore[method-assign]
+    world.whole(ref)
+    state = world.chunks.read(ref)
+    assert (state.verified, state.mismatched) == (1, 1)
+    assert world.live.asked == [("clinical_notes", row_id(1))]
 
 
 def test_a_step_that_comes_late_changes_nothing(world: World) -> None:

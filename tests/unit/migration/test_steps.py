@@ -83,6 +83,8 @@ def test_a_lasting_fault_ends_the_chunk_and_only_it(steps: Steps) -> None:
     failing(steps, Permanent("no such object", code="INVALID_TYPE"))
     answer = told(steps)
     assert (answer["outcome"], answer["reason"]) == ("failed", "INVALID_TYPE: no such object")
+    shown = control_step(steps, {"step": "status", "migration": "m", "run": 1})["tables"]
+    assert next(one for one in shown if one["table"] == "products")["failures"] == ["INVALID_TYPE: no such object"]
 
 
 @pytest.mark.parametrize(

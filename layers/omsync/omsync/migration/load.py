@@ -24,6 +24,7 @@ from omsync.migration.ports import Files, Ledger, Live, Salesforce, States
 from omsync.migration.source import chunk_path
 from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.platform.telemetry import logger
 from omsync.salesforce.bulk import Job
 from omsync.salesforce.errors import DuplicateRecord, MissingParent
 from omsync.salesforce.query import in_list, quote
@@ -284,10 +285,20 @@ class _PartWork:
             if answer.error is not None:
                 failed[row_id] = answer.error
                 continue
-            for name, path, text in line[2] if isinstance(line[2], list) else ():
-                self._load.salesforce.attach(str(answer.id), File(name, path, text))
             loaded[row_id] = str(answer.id)
-        return self._settle(loaded, failed)
+        again = self._settle(loaded, failed)
+        for line in lines:
+            if line[0] in loaded:
+                self._attach(loaded[line[0]], line[2])
+        return again
+
+    def _attach(self, record_id: str, files: Iterable[Sequence[str]]) -> None:
+        """Text beside a record. What fails, or never came to it, verification misses, and the live writers see to."""
+        for name, path, text in files:
+            try:
+                self._load.salesforce.attach(record_id, File(name, path, text))
+            except OmsyncError as fault:
+                logger.warning("not attached", action="load", chunk=self._ref.name, code=fault.code)
 
     def _lines(self) -> Iterator[list[Any]]:
         yield from read_lines(self._load.files, self._part.file)

@@ -73,6 +73,8 @@ class SourceSteps(Protocol):
     @property
     def facts(self) -> Callable[[str, int], OrgFacts]: ...
     @property
+    def chunks(self) -> Chunks: ...
+    @property
     def bucket(self) -> str: ...
 
 
@@ -100,7 +102,8 @@ class OrgSteps(Protocol):
 type Answer = dict[str, Any]
 
 
-def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | Answer]) -> Answer:
+def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | Answer], chunks: Chunks | None = None) -> Answer:
+    """`chunks`: where it is noted why a chunk failed."""
     told = StepEvent.model_validate(event)
     where = told.ref.name if told.ref is not None else f"run-{told.run}"
     try:
@@ -112,10 +115,21 @@ def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | An
     except OmsyncError as fault:
         logger.error("failed", action=told.step, chunk=where, code=fault.code)
         answer = Outcome(outcome="failed", reason=str(fault))
+        if chunks is not None and told.ref is not None:
+            _note(chunks, told.ref, str(fault))
     made = answer.model_dump() if isinstance(answer, Outcome) else answer
     if made.get("outcome") == "failed":
         logger.error("outcome", action=told.step, chunk=where, outcome="failed", reason=made.get("reason"))
     return made
+
+
+def _note(chunks: Chunks, ref: ChunkRef, reason: str) -> None:
+    try:
+        state = chunks.read(ref)
+        state.failure = reason
+        chunks.write(ref, state)
+    except OmsyncError as fault:
+        logger.warning("not noted", chunk=ref.name, code=fault.code)
 
 
 def _unknown(told: StepEvent) -> Permanent:
@@ -142,7 +156,7 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
                 return {**Outcome().model_dump(), "rows": steps.plan.delta(told.migration)}
         raise _unknown(told)
 
-    return _answered(event, work)
+    return _answered(event, work, steps.chunks)
 
 
 def load_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
@@ -156,12 +170,12 @@ def load_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
                 return steps.link.run(told.chunk)
         raise _unknown(told)
 
-    return _answered(event, work)
+    return _answered(event, work, steps.chunks)
 
 
 def verify_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
     """Verify a chunk."""
-    return _answered(event, lambda told: steps.verify.run(told.chunk))
+    return _answered(event, lambda told: steps.verify.run(told.chunk), steps.chunks)
 
 
 def control_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:

@@ -77,6 +77,7 @@ class Verify:
         outcome = _Check(self, ref, state).step()
         state.calls += self.salesforce.calls - calls
         state.seconds["verify"] = round(state.seconds.get("verify", 0.0) + self.now() - begun, 3)
+        state.failure = ""
         self.chunks.write(ref, state)
         return outcome
 

@@ -214,6 +214,11 @@ class TestFiles:
         assert (row["Title"], row["FileExtension"], row["ContentSize"], row["IsLatest"]) == ("note", "txt", 11, 1)
         assert (document["LatestPublishedVersionId"], document["Title"], link["LinkedEntityId"]) == (version, "note", shop.account)
 
+    def test_a_file_may_be_longer_than_any_text_field(self, shop: Shop) -> None:
+        data = base64.b64encode(b"x" * 500_000).decode()
+        version = shop.made("ContentVersion", PathOnClient="note.txt", VersionData=data)
+        assert shop.row("ContentVersion", version)["ContentSize"] == 500_000
+
     def test_a_second_version_takes_over(self, shop: Shop) -> None:
         first = shop.made("ContentVersion", PathOnClient="n.txt", VersionData="")
         document = shop.row("ContentVersion", first)["ContentDocumentId"]
