@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed
 DATA ?=
 # Non-empty: `make demo` leaves the stack up.
 KEEP ?=
+# Names of benchmarks for `make bench`; empty: all.
+B ?=
 # Extra arguments for pytest, e.g. `make test T="tests/unit -k queues"`.
 T ?=
 
@@ -65,8 +67,8 @@ soak: $(STAMP)  ## outages of ten minutes, about an hour
 check-security: $(STAMP)  ## checkov over the templates, in an environment of its own
 	@tools/check-security
 
-bench: $(STAMP)  ## the benchmarks, one after the other
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=layers/omsync:. $(BIN)/python $$file; done
+bench: $(STAMP)  ## the benchmarks, one after the other, and a table of their figures (B="oms seed": only these)
+	@$(BIN)/python benchmarks/run_all.py $(B)
 
 diagrams:  ## render docs/diagrams/*.dot (needs Graphviz)
 	@tools/render-diagrams
