@@ -275,7 +275,7 @@ class _PartWork:
             return Outcome(outcome="failed", reason=f"{len(again)} rows of {self._part.object} lose every lock")
         return Outcome(outcome="wait", wait_seconds=2**self._part.attempt)
 
-    def _rest_call(self, lines: Sequence[Sequence[object]]) -> set[str]:
+    def _rest_call(self, lines: Sequence[Sequence[Any]]) -> set[str]:
         bodies = [dict(line[1]) for line in lines if isinstance(line[1], Mapping)]
         answers = self._load.salesforce.create(self._part.object, bodies)
         loaded: dict[str, str] = {}
