@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -33,21 +35,31 @@ if TYPE_CHECKING:
 SOURCE: Final = "omsync.lifecycle"
 #: entries of one PutEvents call
 _ENTRIES: Final = 10
+#: a connection unused for so long is not used again
+IDLE_SECONDS: Final = 5.0
 #: refusals that pass: over quota, or sending is paused
 _PASSING: Final = ("TooManyRequestsException", "LimitExceededException", "SendingPausedException", "Throttling", "ThrottlingException")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SesMailer:
-    """`Mailer` over SES v2. `client` must never try twice (`platform.aws.email`)."""
+    """`Mailer` over SES v2. `client` must never try twice (`platform.aws.email`).
+
+    A function that is not called is frozen, its connections with it, and the other end gives them up unheard. A read that meets such a
+    connection is tried again; a send would be unclear, and a person would have to ask the patient. So what has idled is not used again.
+    """
 
     client: SESV2Client
     sender: str
     configuration_set: str
     prefix: str
+    now: Callable[[], float] = time.time  # not monotonic: that clock may stand still while the function is frozen
+    _used: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def send(self, envelope: Envelope) -> str:
         """The message id."""
+        self._leave_idle_connections()
         headers: list[MessageHeaderTypeDef] = []
         if envelope.unsubscribe_url:  # RFC 8058
             headers = [
@@ -77,6 +89,12 @@ class SesMailer:
         except ClientError as fault:
             raise _judged(fault) from None
         return str(answer["MessageId"])
+
+    def _leave_idle_connections(self) -> None:
+        with self._lock:
+            idle, self._used = self.now() - self._used, self.now()
+            if idle > IDLE_SECONDS:
+                self.client.close()  # its connections alone: the next call makes new ones
 
 
 def _judged(fault: ClientError) -> Refused | Unclear:
