@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Permanent, Retryable
+from omsync.salesforce.collections import Outcome as Written
 from omsync.salesforce.errors import DuplicateRecord
 from omsync.sync.records import Item, RecordKey
 from tests.unit.mapping.samples import sample
@@ -297,6 +299,28 @@ def test_a_file_that_is_refused_stops_nobody_and_is_missed_by_verification(world
     state = world.chunks.read(ref)
     assert (state.verified, state.mismatched) == (1, 1)
     assert world.live.asked == [("clinical_notes", row_id(1))]
+
+
+def test_long_texts_are_never_all_in_memory(world: World) -> None:
+    """250 notes of 140,000 characters are 35 MB; what a step holds at once does not depend on how many there are."""
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    text = "y" * 140_000
+    notes = [
+        sample("clinical_notes", id=row_id(n), status="signed", body=text, patient_id=PATIENT, is_sensitive=False) for n in range(1, 251)
+    ]
+    world.oms.put("clinical_notes", *notes)
+    world.org.create = lambda sobject, records: [  # type: ignore[method-assign]
+        Written(world.org.insert(sobject, {"OMS_Id__c": str(one["OMS_Id__c"])}), created=True) for one in records
+    ]
+    tracemalloc.start()
+    try:
+        for step in (world.extract.run, world.load.run):
+            assert world.until_done(step, ref).outcome == "done"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(world.org.records["Clinical_Note__c"]) == 250
+    assert peak < 15_000_000, f"{peak:,} bytes"
 
 
 def test_a_step_that_comes_late_changes_nothing(world: World) -> None:
