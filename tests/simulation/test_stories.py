@@ -554,7 +554,7 @@ def test_a_message_under_another_s_lease_waits_for_its_end(shared: House) -> Non
     assert outcome.error.after is None, "as soon as it is there, it may be taken over"
     del steps  # that function was killed
     shared.world.time += 61_000_000
-    assert [outcome.kind for outcome in shared.sync(MESSAGE)] == ["in_step"]
+    assert [outcome.kind for outcome in shared.sync(MESSAGE)] == ["written"]
     assert shared.world.inserted[MESSAGE.id] == 1
     assert shared.world.items[MESSAGE].lease is None
 
@@ -766,7 +766,7 @@ def test_a_batch_of_any_size_costs_one_call_of_each_kind(house: House) -> None:
         **{**{n: getattr(house.ports, n) for n in Ports.__dataclass_fields__}, "salesforce": Counting(Salesforce(house.world), calls)}
     )
     house.sync(*keys)
-    assert calls == {"read": 1, "write": 1}
+    assert calls == {"look": 1, "write": 1}
 
 
 def test_what_is_not_finished_at_the_deadline_comes_back_as_retryable(house: House) -> None:

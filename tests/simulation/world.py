@@ -392,6 +392,9 @@ class Salesforce(Fake):
     def read(self, refs: Sequence[SalesforceRef]) -> Answers[SalesforceRecord | None]:
         return self.each(refs, lambda ref: self.world.as_record(self.world.records[ref.id]) if ref.id in self.world.records else None)
 
+    def look(self, wanted: Sequence[SalesforceRef | Lookup]) -> Answers[SalesforceRecord | None]:
+        return [self.find([one])[0] if isinstance(one, Lookup) else self.read([one])[0] for one in wanted]
+
     def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
         return self.each(lookups, self._find)
 

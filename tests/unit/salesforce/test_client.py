@@ -206,12 +206,57 @@ def test_five_collections_travel_in_one_call_and_results_stand_in_request_order(
         }
 
     client, org = connect(Answer(body={"compositeResponse": [part(n) for n in range(5)]}), Answer(body={"compositeResponse": [part(5)]}))
-    batches = [collections.Batch("Payment__c", "upsert", [{"OMS_Id__c": str(n)}], "OMS_Id__c") for n in range(6)]
+    batches = [collections.Batch("Payment__c", "create", [{"OMS_Id__c": str(n)}]) for n in range(6)]
     outcomes = collections.write(client, batches, repeatable=True)
     assert [row[0].id for row in outcomes] == [f"id{n}" for n in range(6)]
     sent = json.loads(org.bodies[0])
     assert sent["collateSubrequests"] is False
     assert len(sent["compositeRequest"]) == 5
+
+
+def test_a_few_records_of_a_sixth_object_travel_singly_in_the_same_call(connect: Any) -> None:
+    """Order stays: parents before children."""
+    many = [[{"success": True, "id": f"m{batch}.{n}", "created": False, "errors": []} for n in range(200)] for batch in range(5)]
+    missing = "Foreign key external ID: p not found for field OMS_Id__c in entity Account"
+    singles = [
+        {"body": {"id": "s0", "success": True, "errors": [], "created": True}, "httpStatusCode": 201, "referenceId": "b0_0"},
+        {"body": [{"message": missing, "errorCode": "INVALID_FIELD", "fields": []}], "httpStatusCode": 400, "referenceId": "b0_1"},
+    ]
+    client, org = connect(Answer(body={"compositeResponse": [*singles, *({"body": part, "httpStatusCode": 200} for part in many)]}))
+    few = collections.Batch("Refund__c", "upsert", [{"OMS_Id__c": "a/b", "Amount__c": 1}, {"OMS_Id__c": "c", "Amount__c": 2}], "OMS_Id__c")
+    full = [collections.Batch("Payment__c", "upsert", [{"OMS_Id__c": str(n)} for n in range(200)], "OMS_Id__c") for _ in range(5)]
+    first, *rest = collections.write(client, [few, *full], repeatable=True)
+    assert (first[0].id, first[0].created) == ("s0", True)
+    assert isinstance(first[1].error, MissingParent)
+    assert [len(part) for part in rest] == [200] * 5
+    asked = json.loads(org.bodies[0])["compositeRequest"]
+    assert asked[0]["url"].endswith("/sobjects/Refund__c/OMS_Id__c/a%2Fb")
+    assert asked[0]["body"] == {"Amount__c": 1}
+    assert len(asked) == 7
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([1], 1),
+        ([200] * 5, 1),
+        ([200, 200, 3, 17, 200, 200, 200], 1),
+        ([200, 200, 3, 18, 200, 200, 200], 2),
+        ([400 // 2] * 6, 2),
+        ([10, 24, 32, 34, 73, 67, 53, 200, 120, 200, 180, 3], 2),
+    ],
+)
+def test_batches_fit_into_as_few_calls_as_salesforce_allows(sizes: list[int], expected: int) -> None:
+    batches = [
+        collections.Batch(f"O{place}__c", "upsert", [{"OMS_Id__c": str(n)} for n in range(size)], "OMS_Id__c")
+        for place, size in enumerate(sizes)
+    ]
+    groups = collections.calls(batches)
+    assert len(groups) == expected
+    assert [batch.sobject for group in groups for batch in group] == [batch.sobject for batch in batches]
+    for group in groups:
+        assert sum(not batch.singly for batch in group) <= 5
+        assert sum(len(batch.records) if batch.singly else 1 for batch in group) <= 25
 
 
 def test_one_refused_record_leaves_its_neighbours_alone(connect: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from omsync.mapping import load_mappings
 from omsync.mapping.compiled import Compiled, compile_mapping
 from omsync.mapping.outward import Record as Mapped
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.collections import Batch, Outcome
+from omsync.salesforce.collections import Batch, Outcome, calls
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
 from omsync.sync.messages import MirrorMessage
 from omsync.sync.mirror import MirrorWriter
@@ -74,11 +74,11 @@ class Org:
     sent: list[tuple[str, int]] = field(default_factory=list)
     queries: int = 0
 
-    def write(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
-        assert len(batches) <= 5
-        self.calls += 1
-        self.sent += [(batch.sobject, len(batch.records)) for batch in batches]
-        return [[self._upsert(batch.sobject, record) for record in batch.records] for batch in batches]
+    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Outcome]]]:
+        for group in calls(batches):
+            self.calls += 1
+            self.sent += [(batch.sobject, len(batch.records)) for batch in group]
+            yield [[self._upsert(batch.sobject, record) for record in batch.records] for batch in group]
 
     def _upsert(self, sobject: str, record: Mapping[str, Any]) -> Outcome:
         oms_id = record["OMS_Id__c"]
@@ -139,7 +139,9 @@ class House:
     oms: Oms = field(default_factory=Oms)
     sync: Queue = field(default_factory=Queue)
     calls_left: int = 1000
-    merged: dict[tuple[str, str], str] = field(default_factory=dict)
+    known: dict[tuple[str, str], str] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    writer: MirrorWriter | None = None
 
     def put(self, table: str, values: dict[str, Any]) -> dict[str, Any]:
         self.oms.rows[table, values["id"]] = values
@@ -154,8 +156,14 @@ class House:
             self.calls_left -= 1
             return self.calls_left < 0
 
-        writer = MirrorWriter(MAPPINGS, compiled, render, self.org, self.oms, self.sync, up, winners=lambda _: self.merged)
-        return [name(result) for result in writer.write(messages)]
+        self.writer = self.writer or MirrorWriter(MAPPINGS, compiled, render, self.org, self.oms, self.sync, standing=self.standing)
+        self.writer.time_is_up = up
+        return [name(result) for result in self.writer.write(messages)]
+
+    def standing(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The ledger's word."""
+        self.asked += keys
+        return {key: self.known[key] for key in keys if key in self.known}
 
 
 def name(result: Any) -> str:
@@ -168,6 +176,10 @@ def message(table: str, values: dict[str, Any], *, bare: bool = False) -> Mirror
     return MirrorMessage(
         correlation_id="c", origin="oms", table=table, id=values["id"], version=values["version"], row=None if bare else values
     )
+
+
+def again(table: str, values: dict[str, Any], attempt: int) -> MirrorMessage:
+    return message(table, values).model_copy(update={"attempt": attempt})
 
 
 def condition(number: int, version: int = 1, patient: int = 900) -> dict[str, Any]:
@@ -230,12 +242,55 @@ def test_a_missing_shared_parent_is_the_synchroniser_s_and_the_child_comes_again
     house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
     assert house.write(message("patient_conditions", condition(1))) == ["MissingParent"]
     assert house.sync.sent == []  # its own event is on its way, as a rule
-    assert house.write(message("patient_conditions", condition(1)).model_copy(update={"attempt": 1})) == ["MissingParent"]
+    assert house.write(again("patient_conditions", condition(1), 1)) == ["MissingParent"]
+    assert house.sync.sent == []
+    assert house.write(again("patient_conditions", condition(1), 2)) == ["MissingParent"]
     assert [(look.table, look.id) for look in house.sync.sent] == [("patients", uid(900))]
 
 
+def test_children_of_a_parent_that_the_ledger_does_not_know_wait_without_a_call() -> None:
+    """Once a parent was missing, and of what was tried before. Others of the batch go their way."""
+    house = House()
+    house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
+    assert house.write(message("patient_conditions", condition(1))) == ["MissingParent"]
+    assert house.asked == [("patients", uid(900))]  # only after Salesforce had missed it
+    calls_before = house.org.calls
+    assert house.write(message("patient_conditions", condition(2))) == ["MissingParent"]
+    assert house.org.calls == calls_before
+    house.there("Account", 900, 901)
+    house.known = {("patients", uid(900)): uid(900), ("patients", uid(901)): uid(901)}
+    known, unknown = condition(3, patient=901), condition(4, patient=902)
+    outcomes = house.write(
+        again("patient_conditions", condition(1), 1), message("patient_conditions", known), again("patient_conditions", unknown, 1)
+    )
+    assert outcomes == ["applied", "applied", "MissingParent"]
+    house.asked.clear()
+    assert house.write(again("patient_conditions", unknown, 3)) == ["MissingParent"]
+    house.known[("patients", uid(902))] = uid(902)
+    house.there("Account", 902)
+    assert house.write(again("patient_conditions", unknown, 4)) == ["applied"]
+    house.asked.clear()
+    assert house.write(message("patient_conditions", condition(5))) == ["applied"]
+    assert house.asked == []  # nothing is missing any more
+
+
+def test_a_grandchild_waits_with_its_parent_or_comes_with_it() -> None:
+    house = House()
+    house.put("orders", row("orders", 7, status="paid", edited_at={}))
+    house.put("shipments", row("shipments", 8, order_id=uid(7), patient_id=uid(900)))
+    house.there("Account", 900)
+    house.known = {("patients", uid(900)): uid(900)}
+    event = row("shipment_events", 9, shipment_id=uid(8))
+    assert house.write(again("shipment_events", event, 1)) == ["MissingParent"]
+    assert house.org.calls == 0
+    house.there("Order", 7)
+    house.known[("orders", uid(7))] = uid(7)
+    assert house.write(again("shipment_events", event, 2)) == ["applied"]
+    assert (house.org.calls, [sobject for sobject, _ in house.org.sent]) == (1, ["Shipment__c", "Shipment_Event__c"])
+
+
 def test_a_child_of_a_patient_who_was_merged_away_in_salesforce_goes_to_the_winner() -> None:
-    house = House(merged={("patients", uid(900)): uid(901)})
+    house = House(known={("patients", uid(900)): uid(901)})
     house.there("Account", 901)
     house.put("patients", row("patients", 900, status="active", shipping_address=None, billing_address=None, edited_at={}))
     assert house.write(message("patient_conditions", condition(1))) == ["applied"]
@@ -248,6 +303,12 @@ def test_a_child_of_what_is_not_sent_by_rule_is_not_sent_either() -> None:
     house.put("patients", row("patients", 900, status="merged", shipping_address=None, billing_address=None, edited_at={}))
     assert house.write(message("patient_conditions", condition(1))) == ["skipped"]
     assert house.sync.sent == []
+
+
+def test_a_child_that_waited_for_what_is_not_sent_by_rule_is_done() -> None:
+    house = House()
+    house.put("patients", row("patients", 900, status="merged", shipping_address=None, billing_address=None, edited_at={}))
+    assert house.write(again("patient_conditions", condition(1), 2)) == ["skipped"]
 
 
 def test_a_child_whose_parent_the_oms_does_not_have_is_an_error() -> None:
@@ -323,8 +384,8 @@ def test_a_message_without_its_row_is_written_from_a_fresh_read() -> None:
 def test_what_the_deadline_cuts_off_is_not_reached() -> None:
     house = House(calls_left=2)
     house.there("Account", 900)
-    outcomes = house.write(*[message("patient_conditions", condition(number)) for number in range(1001)])
-    assert (outcomes.count("applied"), outcomes.count("not reached")) == (1000, 1)
+    outcomes = house.write(*[message("patient_conditions", condition(number)) for number in range(1100)])
+    assert (outcomes.count("applied"), outcomes.count("not reached")) == (1000, 100)
 
 
 def test_text_beyond_its_field_goes_into_a_file_beside_the_record() -> None:

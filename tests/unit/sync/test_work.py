@@ -20,7 +20,7 @@ from omsync.sync.staff import ASK_AGAIN_SECONDS, StaffDirectory, StaffMatcher, U
 from omsync.sync.work import MappedRoutes, MirrorWorker, SyncWorker
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-A, B = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+A, B, C = (f"00000000-0000-4000-8000-00000000000{letter}" for letter in "abc")
 
 
 @cache
@@ -175,12 +175,16 @@ def test_somebody_linked_a_moment_ago_is_not_written_as_nobody() -> None:
 
     directory = StaffDirectory(ask, lambda: clock[0])
     assert A not in directory
+    assert C not in directory
+    assert len(asked) == 1, "one question answers for a batch"
     linked.add(B)
+    directory.begin()
     assert B in directory, "an id met for the first time is asked for"
     assert A not in directory
     assert len(asked) == 2, "staff without a User cost no query a record"
     linked.add(A)
     clock[0] = ASK_AGAIN_SECONDS
+    directory.begin()
     assert A in directory
 
 

@@ -40,7 +40,7 @@ from omsync.sync.linked import LinkedLater
 from omsync.sync.measure import EmfMetrics
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.mirror import MirrorWriter
-from omsync.sync.parents import winners
+from omsync.sync.parents import standing
 from omsync.sync.ports import Ports
 from omsync.sync.records import Outcome, RecordKey, RecordRef
 from omsync.sync.rules import MappedRegistry, Org
@@ -221,17 +221,20 @@ class _House:
         self.writer = LazyWriter(self)
         self.family = Family(self.mappings, self.writer, self.oms, self.mirror_out, self.sync_out)
 
-    def build_writer(self) -> MirrorWriter:
-        """The blind writer; asks the org for its ids and its staff (three calls)."""
+    def directory(self) -> StaffDirectory:
+        """Who among the staff has a User."""
+        return StaffDirectory(OrgUsers(self.client).matched, time.monotonic)
+
+    def build_writer(self, staff: StaffDirectory) -> MirrorWriter:
+        """The blind writer; asks the org for its ids (one call)."""
         renderer = RestRenderer(org_ids(self.client))
-        staff = StaffDirectory(OrgUsers(self.client).matched, time.monotonic)
         return MirrorWriter(
-            self.mappings, self.compiled, renderer, self.records, self.oms, self.sync_out, deadline.is_up, staff, self.winners
+            self.mappings, self.compiled, renderer, self.records, self.oms, self.sync_out, deadline.is_up, staff, self.standing
         )
 
-    def winners(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Who stands for shared records that were merged away in Salesforce."""
-        return {(key.table, key.id): winner for key, winner in winners(self.ledger, [RecordKey(*key) for key in keys]).items()}
+    def standing(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Which of these shared records are in Salesforce, and who stands for them."""
+        return {(key.table, key.id): found for key, found in standing(self.ledger, [RecordKey(*key) for key in keys]).items()}
 
 
 class LazyWriter:
@@ -239,12 +242,14 @@ class LazyWriter:
 
     def __init__(self, house: _House) -> None:
         self._house = house
-        self._made: tuple[float, MirrorWriter] | None = None
+        self._made: tuple[float, MirrorWriter, StaffDirectory] | None = None
 
     def write(self, messages: Sequence[MirrorMessage]) -> list[Result]:
         """As `MirrorWriter.write`."""
         if self._made is None or time.monotonic() - self._made[0] > ORG_SECONDS:
-            self._made = time.monotonic(), self._house.build_writer()
+            staff = self._house.directory()
+            self._made = time.monotonic(), self._house.build_writer(staff), staff
+        self._made[2].begin()
         return self._made[1].write(messages)
 
 
@@ -253,16 +258,16 @@ class LazySynchroniser:
 
     def __init__(self, shop: _Workshop, ports: Ports) -> None:
         self._shop, self._ports = shop, ports
-        self._made: tuple[float, Synchroniser] | None = None
+        self._made: tuple[float, Synchroniser, StaffDirectory] | None = None
 
     def synchronise(self, refs: Sequence[RecordRef], *, deadline: int | None = None) -> list[Outcome]:
         """As `Synchroniser.synchronise`."""
         if self._made is None or time.monotonic() - self._made[0] > ORG_SECONDS:
-            registry = MappedRegistry(self._shop.mappings, self._shop.org())
-            self._made = (
-                time.monotonic(),
-                Synchroniser(registry, _digests(self._shop.told), self._ports, lease_seconds=self._shop.told.insert_lease_seconds),
-            )
+            told, staff = self._shop.told, self._shop.directory()
+            registry = MappedRegistry(self._shop.mappings, self._shop.org(staff))
+            made = Synchroniser(registry, _digests(told), self._ports, lease_seconds=told.insert_lease_seconds)
+            self._made = time.monotonic(), made, staff
+        self._made[2].begin()
         return self._made[1].synchronise(refs, deadline=deadline)
 
 
@@ -276,9 +281,12 @@ class _Workshop(_House):
         self.cases = Cases(self.client)
         self.breakers = _breakers(told.state_table, told.queue_arns)
         self.budget = DynamoBudget(aws.dynamodb(), told.state_table, time.time)
+        self._calls = 0
 
     def flush(self) -> None:
         """At the end of an invocation: what it measured, and what Salesforce said of the API budget."""
+        self.metrics.salesforce_calls(self.client.calls - self._calls)
+        self._calls = self.client.calls
         self.metrics.flush()
         usage, self.client.usage = self.client.usage, None
         if usage is not None:
@@ -287,12 +295,12 @@ class _Workshop(_House):
             except (Retryable, Permanent):
                 return  # the next invocation notes it
 
-    def org(self) -> Org:
-        """What only the org and the migration's state can tell (three calls)."""
+    def org(self, staff: StaffDirectory) -> Org:
+        """What only the org and the migration's state can tell (one call)."""
         return Org(
             ids=org_ids(self.client),
             certified_run=int(Cursors(aws.dynamodb(), self.told.state_table).read("migration/certified_run") or 0),
-            staff=StaffDirectory(OrgUsers(self.client).matched, time.monotonic),
+            staff=staff,
             time_zone=self.told.org_time_zone,
         )
 

@@ -1,14 +1,17 @@
 """sObject Collections, five to a Composite call: 1,000 records for one API request.
 
 Sources: "sObject Collections" and "Composite" (REST API Developer Guide). A Collections request answers 200 with one result a record,
-in the order sent; a Composite may hold 25 subrequests, of which five may be Collections or queries.
+in the order sent; a Composite may hold 25 subrequests, of which five may be Collections or queries. The other twenty may be calls for
+single records: small upserts go there, so that a handful of records of a sixth object costs no call of its own (`calls`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
+from urllib.parse import quote
 
 from omsync.platform.errors import OmsyncError, Permanent
 from omsync.salesforce.client import API_VERSION, SalesforceClient
@@ -17,6 +20,10 @@ from omsync.salesforce.query import Record
 
 RECORDS_PER_COLLECTION = 200
 COLLECTIONS_PER_CALL = 5
+#: subrequests of a call that are neither Collections nor queries: one record each
+SINGLES_PER_CALL = 20
+#: runs of one type in a Collections create or update
+TYPES_PER_COLLECTION = 10
 #: ids in one Collections retrieve (POST)
 RETRIEVE_IDS = 2000
 
@@ -34,13 +41,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """At most 200 records of one object for one verb. Records are JSON-ready field maps without `attributes`; a delete's hold only `Id`."""
+    """At most 200 records for one verb, as JSON-ready field maps; a delete's hold only `Id`.
+
+    They are of one object, except that those of a create or update may say their own (`typed`), in at most ten runs. Runs are saved one
+    after the other, so a record may name one of an earlier run by its external id. `singly`: each record is a subrequest of its own.
+    """
 
     sobject: str
     verb: Verb
     records: Sequence[Mapping[str, object]]
     external_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    singly: bool = False
 
     def __post_init__(self) -> None:
         if len(self.records) > RECORDS_PER_COLLECTION:
@@ -48,13 +60,27 @@ class Batch:
         if (self.verb == "upsert") != (self.external_id is not None):
             raise Permanent("an upsert, and only an upsert, names its external id", code="omsync.batch")
 
-    def subrequest(self, reference: str) -> dict[str, object]:
-        """This batch as one subrequest of a Composite."""
+    def subrequests(self, reference: str) -> list[dict[str, object]]:
+        """This batch as subrequests of a Composite: one, or one a record."""
+        if not self.singly:
+            return [self._subrequest(reference)]
+        return [self._single(record, f"{reference}_{number}") for number, record in enumerate(self.records)]
+
+    def _single(self, record: Mapping[str, object], reference: str) -> dict[str, object]:
+        key = quote(str(record[str(self.external_id)]), safe="")
+        url = f"/services/data/v{API_VERSION}/sobjects/{self.sobject}/{self.external_id}/{key}"
+        body = {name: value for name, value in record.items() if name not in (self.external_id, "attributes")}
+        request: dict[str, object] = {"method": "PATCH", "url": url, "referenceId": reference, "body": body}
+        if self.headers:
+            request["httpHeaders"] = dict(self.headers)
+        return request
+
+    def _subrequest(self, reference: str) -> dict[str, object]:
         base = f"/services/data/v{API_VERSION}/composite/sobjects"
         if self.verb == "delete":
             ids = ",".join(str(record["Id"]) for record in self.records)
             return {"method": "DELETE", "url": f"{base}?ids={ids}&allOrNone=false", "referenceId": reference}
-        records = [{"attributes": {"type": self.sobject}, **record} for record in self.records]
+        records = [{"attributes": {"type": self.sobject}, **record} for record in self.records]  # typed ones keep their own
         url = f"{base}/{self.sobject}/{self.external_id}" if self.verb == "upsert" else base
         method = "POST" if self.verb == "create" else "PATCH"
         request: dict[str, object] = {
@@ -68,38 +94,70 @@ class Batch:
         return request
 
 
-def write(client: SalesforceClient, batches: Iterable[Batch], *, repeatable: bool) -> list[list[Outcome]]:
-    """Send batches, five a call, in order; outcomes stand as their records stood.
+def typed(sobject: str, record: Mapping[str, object]) -> dict[str, object]:
+    """A record that says its object itself."""
+    return {**record, "attributes": {"type": sobject}}
+
+
+def write(client: SalesforceClient, batches: Sequence[Batch], *, repeatable: bool) -> list[list[Outcome]]:
+    """Send batches in order; outcomes stand as their records stood. See `exchanges`."""
+    return [outcomes for answers in exchanges(client, batches, repeatable=repeatable) for outcomes in answers]
+
+
+def exchanges(client: SalesforceClient, batches: Sequence[Batch], *, repeatable: bool) -> Iterator[list[list[Outcome]]]:
+    """Send batches in order, as many as fit into a call; each call is made when its answers are asked for.
 
     `repeatable`: the caller knows that sending a batch twice does no harm (guarded upserts). Raises only what concerns a whole call.
     """
-    outcomes: list[list[Outcome]] = []
-    for group in _grouped(batches):
+    for group in calls(batches):
+        parts = [batch.subrequests(f"b{number}") for number, batch in enumerate(group)]
         body = {
             "allOrNone": False,
             "collateSubrequests": False,  # true is the default since v49, and would reorder parents behind children
-            "compositeRequest": [batch.subrequest(f"b{number}") for number, batch in enumerate(group)],
+            "compositeRequest": [part for subrequests in parts for part in subrequests],
         }
-        answer = client.post_json("composite", body, repeatable=repeatable)
-        outcomes += [_outcomes(batch, part) for batch, part in zip(group, answer["compositeResponse"], strict=True)]
-    return outcomes
+        answers = iter(client.post_json("composite", body, repeatable=repeatable)["compositeResponse"])
+        yield [_answered(batch, list(islice(answers, len(subrequests)))) for batch, subrequests in zip(group, parts, strict=True)]
+
+
+def _answered(batch: Batch, parts: Sequence[Mapping[str, object]]) -> list[Outcome]:
+    return [_single_outcome(part) for part in parts] if batch.singly else _outcomes(batch, parts[0])
+
+
+def calls(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """Batches in order, grouped into as few calls as they fit in: what overflows five Collections a call goes singly, the smallest first."""
+    small = sorted((batch for batch in batches if batch.verb == "upsert"), key=lambda batch: len(batch.records))
+    collections, count = len(batches), -(-len(batches) // COLLECTIONS_PER_CALL)
+    single: set[int] = set()
+    for wanted in range(1, count):
+        spare, chosen = wanted * SINGLES_PER_CALL, set[int]()
+        for batch in small[: collections - wanted * COLLECTIONS_PER_CALL]:
+            spare -= len(batch.records)
+            chosen.add(id(batch))
+        if spare >= 0 and collections - len(chosen) <= wanted * COLLECTIONS_PER_CALL:
+            single = chosen
+            break
+    return list(_packed(replace(batch, singly=True) if id(batch) in single else batch for batch in batches))
+
+
+def _packed(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    collections = singles = 0
+    for batch in batches:
+        more = (0, len(batch.records)) if batch.singly else (1, 0)
+        if group and (collections + more[0] > COLLECTIONS_PER_CALL or singles + more[1] > SINGLES_PER_CALL):
+            yield group
+            group, collections, singles = [], 0, 0
+        group.append(batch)
+        collections, singles = collections + more[0], singles + more[1]
+    if group:
+        yield group
 
 
 def chunked[T](items: Sequence[T], size: int = RECORDS_PER_COLLECTION) -> Iterator[Sequence[T]]:
     """Slices of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _grouped(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-    group: list[Batch] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == COLLECTIONS_PER_CALL:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _outcomes(batch: Batch, part: Mapping[str, object]) -> list[Outcome]:
@@ -110,6 +168,14 @@ def _outcomes(batch: Batch, part: Mapping[str, object]) -> list[Outcome]:
     if len(body) != len(batch.records):
         raise Permanent(f"{len(batch.records)} records sent, {len(body)} results came back", code="salesforce.protocol")
     return [outcome(result, creates=batch.verb == "create") for result in body]
+
+
+def _single_outcome(part: Mapping[str, object]) -> Outcome:
+    """A subrequest for one record: 201 or 200 with the result, else the errors."""
+    body, status = part["body"], int(str(part["httpStatusCode"]))
+    if status >= 300 or not isinstance(body, Mapping):
+        return Outcome(None, created=False, error=from_response(status, body))
+    return outcome(body)
 
 
 def outcome(result: Mapping[str, object], *, creates: bool = False) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from omsync.platform.errors import OmsyncError
 from omsync.salesforce import collections, files, soap
 from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.collections import Batch, Outcome, chunked
-from omsync.salesforce.query import DeletedPage, deleted_between, ids_by_external_id, in_list, moment, query, quote
+from omsync.salesforce.query import DeletedPage, deleted_between, ids_by_external_id, in_list, moment, query, query_many, quote
 from omsync.sync.sweep import Buried, Touched
 
 _EXTERNAL_ID = "OMS_Id__c"
@@ -32,9 +32,9 @@ class MirroredRecords:
     typed: Callable[[str], bool]
 
     # ------------------------------------------------------------------------------------------------ of the blind writer
-    def write(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
-        """One Composite call. May be repeated: the version guard makes an upsert that arrives twice harmless."""
-        return collections.write(self.client, batches, repeatable=True)
+    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Outcome]]]:
+        """Composite calls. They may be repeated: the version guard makes an upsert that arrives twice harmless."""
+        return collections.exchanges(self.client, batches, repeatable=True)
 
     def existing(self, sobject: str, ids: Sequence[str]) -> set[str]:
         """OMS ids that are there."""
@@ -42,12 +42,10 @@ class MirroredRecords:
 
     def versions(self, sobject: str, ids: Sequence[str]) -> dict[str, int]:
         """OMS id -> OMS_Version__c."""
-        found: dict[str, int] = {}
-        for part in chunked(ids, _VALUES):
-            soql = f"SELECT OMS_Id__c, OMS_Version__c FROM {sobject} WHERE OMS_Id__c IN {in_list(part)}"  # noqa: S608 (the mapping's names)
-            for row in query(self.client, soql):
-                found[str(row["OMS_Id__c"]).lower()] = int(float(str(row["OMS_Version__c"] or 0)))
-        return found
+        parts = [in_list(part) for part in chunked(ids, _VALUES)]
+        soqls = [f"SELECT OMS_Id__c, OMS_Version__c FROM {sobject} WHERE OMS_Id__c IN {part}" for part in parts]  # noqa: S608 (the mapping's)
+        rows = (row for page in query_many(self.client, soqls) for row in page)
+        return {str(row["OMS_Id__c"]).lower(): int(float(str(row["OMS_Version__c"] or 0))) for row in rows}
 
     def attach(self, record_id: str, record: Record) -> None:
         """Text that is too long for its field, as files beside the record."""
@@ -81,12 +79,10 @@ class MirroredRecords:
     def buried(self, sobject: str, ids: Sequence[str]) -> list[Buried]:
         """What the recycle bin still knows of these."""
         columns = ", ".join(["Id", _EXTERNAL_ID, *(["RecordType.DeveloperName"] if self.typed(sobject) else [])])
-        found: list[Buried] = []
-        for part in chunked(ids, _VALUES):
-            soql = f"SELECT {columns} FROM {sobject} WHERE Id IN {in_list(part)} AND IsDeleted = true"  # noqa: S608
-            for row in query(self.client, soql, deleted=True):
-                found.append(Buried(str(row["Id"]), _text(row.get(_EXTERNAL_ID)), _record_type(row)))
-        return found
+        parts = [in_list(part) for part in chunked(ids, _VALUES)]
+        soqls = [f"SELECT {columns} FROM {sobject} WHERE Id IN {part} AND IsDeleted = true" for part in parts]  # noqa: S608
+        rows = (row for page in query_many(self.client, soqls, deleted=True) for row in page)
+        return [Buried(str(row["Id"]), _text(row.get(_EXTERNAL_ID)), _record_type(row)) for row in rows]
 
     def undelete(self, ids: Sequence[str]) -> list[OmsyncError | None]:
         """Out of the recycle bin."""

@@ -1,7 +1,8 @@
 """Salesforce as the synchroniser sees it: many records at once, one answer each, at as few API calls as there are thousands of them.
 
 Records are read by SOQL rather than by Collections retrieve, because one look must tell three things that retrieve cannot: the OMS ids of
-a record's parents, whether it is in the recycle bin, and whom it was merged into. Five queries travel in one Composite call.
+a record's parents, whether it is in the recycle bin, and whom it was merged into. Five queries travel in one Composite call, and what is
+written, of any object, in Collections of 200, five to a call.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from functools import cached_property
 
 from omsync.mapping.model import Json, Mappings, Reference
 from omsync.platform.errors import OmsyncError, Permanent, Stale
 from omsync.platform.times import microseconds
 from omsync.salesforce import collections, soap
-from omsync.salesforce.client import API_VERSION, SalesforceClient
-from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, chunked
-from omsync.salesforce.errors import DuplicateRecord, EntityDeleted, from_response
+from omsync.salesforce.client import SalesforceClient
+from omsync.salesforce.collections import RECORDS_PER_COLLECTION, TYPES_PER_COLLECTION, Batch, chunked, typed
+from omsync.salesforce.errors import DuplicateRecord, EntityDeleted
 from omsync.salesforce.files import attach
-from omsync.salesforce.query import Record, in_list
+from omsync.salesforce.query import Record, in_list, query_many
 from omsync.sync.ports import Answers, Attachment, Lookup, Write
 from omsync.sync.records import Parent, SalesforceRecord, SalesforceRef, Stamp
 
@@ -53,7 +54,7 @@ class _Shape:
 _MERGEABLE = frozenset({"Account", "Contact", "Case", "Lead"})
 
 
-@dataclass(slots=True)
+@dataclass
 class SalesforceRecords:
     """`SalesforcePort` over the REST API."""
 
@@ -61,32 +62,23 @@ class SalesforceRecords:
     mappings: Mappings
     _shapes: dict[str, _Shape] = field(default_factory=dict)
 
-    def read(self, refs: Sequence[SalesforceRef]) -> Answers[SalesforceRecord | None]:
-        """Records by id, those in the recycle bin included."""
-        found: dict[str, SalesforceRecord] = {}
-        for record in self._query(_grouped((ref.object, ref.id) for ref in refs), "Id", deleted=True):
-            found[record.id] = record
-        return [found.get(ref.id) for ref in refs]
-
-    def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
-        """Records by OMS_Id__c: the live one, else one in the recycle bin."""
-        found: dict[tuple[str, str], SalesforceRecord] = {}
-        for record in self._query(_grouped((lookup.object, lookup.id) for lookup in lookups), _EXTERNAL_ID, deleted=True):
-            name = record.object, str(record.oms_id).lower()
+    def look(self, wanted: Sequence[SalesforceRef | Lookup]) -> Answers[SalesforceRecord | None]:
+        """Records by either id, those in the recycle bin included; by OMS_Id__c the live one goes before a deleted one."""
+        found: dict[SalesforceRef | Lookup, SalesforceRecord] = {}
+        for record in self._query(wanted):
+            found[SalesforceRef(record.object, record.id)] = record
+            name = Lookup(record.object, str(record.oms_id).lower())
             if name not in found or found[name].deleted:
                 found[name] = record
-        return [found.get((lookup.object, lookup.id.lower())) for lookup in lookups]
+        return [found.get(Lookup(one.object, one.id.lower()) if isinstance(one, Lookup) else one) for one in wanted]
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:
         """Insert or update; each record's id, or why not."""
         answers: list[str | OmsyncError] = [Permanent("not written", code="salesforce.protocol")] * len(writes)
-        batches, places = [], []
-        for verb, obj, numbers in _by_verb(writes):
-            for part in chunked(numbers):
-                batches.append(Batch(obj, verb, [_body(writes[number]) for number in part]))
-                places.append(part)
+        places = list(_packed(writes, self._order))
+        batches = [Batch("", verb, [typed(writes[number].object, _body(writes[number])) for number in part]) for verb, part in places]
         # not repeated here: after a lost answer the ledger's intent tells what happened
-        for part, outcomes in zip(places, collections.write(self.client, batches, repeatable=False), strict=True):
+        for (_, part), outcomes in zip(places, collections.write(self.client, batches, repeatable=False), strict=True):
             for number, outcome in zip(part, outcomes, strict=True):
                 answers[number] = str(outcome.id) if outcome.error is None else _fault(outcome.error)
         return answers
@@ -111,44 +103,23 @@ class SalesforceRecords:
         return answers
 
     # ------------------------------------------------------------------------------------------------------------ reading
-    def _query(self, wanted: Mapping[str, Sequence[str]], key: str, *, deleted: bool) -> Iterator[SalesforceRecord]:
-        """The records of each object whose `key` is one of the values; five queries a call."""
+    def _query(self, wanted: Sequence[SalesforceRef | Lookup]) -> Iterator[SalesforceRecord]:
+        """The records of each object that bear one of the ids; five queries a call."""
         queries: list[tuple[str, str]] = []
-        for obj, values in wanted.items():
+        for obj, members in _grouped(wanted).items():
             select = self._shape(obj).select()
-            for part in chunked(values, IDS_PER_QUERY):
-                queries.append((obj, f"SELECT {select} FROM {obj} WHERE {key} IN {in_list(part)}"))  # noqa: S608 (names are the mapping's)
-        for group in chunked(queries, COLLECTIONS_PER_CALL):
-            for (obj, _), page in zip(group, self._pages([soql for _, soql in group], deleted=deleted), strict=True):
-                for row in self._rows(page):
-                    yield self._record(obj, row)
+            for part in chunked(members, IDS_PER_QUERY):
+                queries.append((obj, f"SELECT {select} FROM {obj} WHERE {_any_of(part)}"))  # noqa: S608 (names are the mapping's)
+        answers = query_many(self.client, [soql for _, soql in queries], deleted=True)
+        for (obj, _), rows in zip(queries, answers, strict=True):
+            for row in rows:
+                yield self._record(obj, row)
 
-    def _pages(self, soqls: Sequence[str], *, deleted: bool) -> list[Mapping[str, object]]:
-        """The first page of each query, in one call."""
-        resource = "queryAll" if deleted else "query"
-        if len(soqls) == 1:
-            return [self.client.get_json(resource, params={"q": soqls[0]})]
-        body = {
-            "allOrNone": False,
-            "collateSubrequests": False,
-            "compositeRequest": [
-                {"method": "GET", "url": f"/services/data/v{API_VERSION}/{resource}?q={quote(soql, safe='')}", "referenceId": f"q{number}"}
-                for number, soql in enumerate(soqls)
-            ],
-        }
-        pages: list[Mapping[str, object]] = []
-        for part in self.client.post_json("composite", body, repeatable=True)["compositeResponse"]:
-            if part["httpStatusCode"] >= 300:
-                raise from_response(part["httpStatusCode"], part["body"])
-            pages.append(part["body"])
-        return pages
-
-    def _rows(self, page: Mapping[str, object]) -> Iterator[Record]:
-        while True:
-            yield from page["records"]  # type: ignore[misc]  # the answer's shape is Salesforce's
-            if page["done"]:
-                return
-            page = self.client.get_json(str(page["nextRecordsUrl"]))
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        """object -> its place: parents before children."""
+        tables = {table: place for place, table in enumerate(self.mappings.tables)}
+        return {obj: min(tables[mapping.table] for mapping, _ in owners) for obj, owners in self.mappings.objects().items()}
 
     def _shape(self, obj: str) -> _Shape:
         """What the mappings want to know of an object; several tables may share it."""
@@ -220,21 +191,35 @@ def _json(value: object) -> Json:
     return value  # type: ignore[return-value]  # parsed from JSON a line above
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    grouped: dict[str, dict[str, None]] = {}
-    for obj, value in pairs:
-        grouped.setdefault(obj, {})[value] = None
-    return {obj: list(values) for obj, values in grouped.items()}
+def _grouped(wanted: Iterable[SalesforceRef | Lookup]) -> dict[str, list[SalesforceRef | Lookup]]:
+    grouped: dict[str, dict[SalesforceRef | Lookup, None]] = {}
+    for one in wanted:
+        grouped.setdefault(one.object, {})[one] = None
+    return {obj: list(members) for obj, members in grouped.items()}
 
 
-def _by_verb(writes: Sequence[Write]) -> Iterator[tuple[collections.Verb, str, list[int]]]:
-    """Numbers of the writes of one verb on one object, in the order of first appearance: parents stand before children."""
-    groups: dict[tuple[collections.Verb, str], list[int]] = {}
-    for number, write in enumerate(writes):
-        verb: collections.Verb = "create" if write.id is None else "update"
-        groups.setdefault((verb, write.object), []).append(number)
-    for (verb, obj), numbers in groups.items():
-        yield verb, obj, numbers
+def _any_of(wanted: Sequence[SalesforceRef | Lookup]) -> str:
+    """The condition that finds them all."""
+    ids = [one.id for one in wanted if isinstance(one, SalesforceRef)]
+    oms_ids = [one.id for one in wanted if isinstance(one, Lookup)]
+    return " OR ".join(f"{name} IN {in_list(values)}" for name, values in (("Id", ids), (_EXTERNAL_ID, oms_ids)) if values)
+
+
+def _packed(writes: Sequence[Write], order: Mapping[str, int]) -> Iterator[tuple[collections.Verb, list[int]]]:
+    """Numbers of writes that travel in one Collections request, whatever their objects: creates first, parents before children."""
+    for verb in ("create", "update"):
+        numbers = [number for number, write in enumerate(writes) if (write.id is None) == (verb == "create")]
+        numbers.sort(key=lambda number: order.get(writes[number].object, 0))
+        part: list[int] = []
+        types: set[str] = set()
+        for number in numbers:
+            if len(part) == RECORDS_PER_COLLECTION or len(types | {writes[number].object}) > TYPES_PER_COLLECTION:
+                yield verb, part
+                part, types = [], set()
+            part.append(number)
+            types.add(writes[number].object)
+        if part:
+            yield verb, part
 
 
 def _body(write: Write) -> dict[str, object]:

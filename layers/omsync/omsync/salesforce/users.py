@@ -9,7 +9,7 @@ from omsync.platform.errors import OmsyncError
 from omsync.salesforce import collections
 from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.collections import Batch, chunked
-from omsync.salesforce.query import in_list, query
+from omsync.salesforce.query import in_list, query, query_many
 from omsync.sync.staff import User
 
 _FIELDS = ("FederationIdentifier", "EmployeeNumber", "Email", "OMS_Id__c")
@@ -24,15 +24,14 @@ class OrgUsers:
 
     def find(self, wanted: Mapping[str, Sequence[str]]) -> list[User]:
         """Active users that bear one of the values."""
+        columns = ", ".join(("Id", *_FIELDS))
+        parts = [(name, in_list(part)) for name, values in wanted.items() for part in chunked(list(dict.fromkeys(values)), _VALUES)]
+        soqls = [f"SELECT {columns} FROM User WHERE IsActive = true AND {name} IN {part}" for name, part in parts]  # noqa: S608 (the mapping's)
         found: dict[str, User] = {}
-        for name, values in wanted.items():
-            for part in chunked(list(dict.fromkeys(values)), _VALUES):
-                columns = ", ".join(("Id", *_FIELDS))
-                soql = f"SELECT {columns} FROM User WHERE IsActive = true AND {name} IN {in_list(part)}"  # noqa: S608 (the mapping's names)
-                for row in query(self.client, soql):
-                    oms_id = str(row["OMS_Id__c"]).lower() if row.get("OMS_Id__c") else None
-                    values_of = {field: str(row[field]) if row.get(field) is not None else None for field in _FIELDS}
-                    found[str(row["Id"])] = User(str(row["Id"]), oms_id, dict(values_of))
+        for row in (row for rows in query_many(self.client, soqls) for row in rows):
+            oms_id = str(row["OMS_Id__c"]).lower() if row.get("OMS_Id__c") else None
+            values_of = {field: str(row[field]) if row.get(field) is not None else None for field in _FIELDS}
+            found[str(row["Id"])] = User(str(row["Id"]), oms_id, dict(values_of))
         return list(found.values())
 
     def matched(self) -> frozenset[str]:

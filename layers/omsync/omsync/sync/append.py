@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.platform.errors import Permanent, Retryable
 from omsync.salesforce.errors import MissingParent
 from omsync.sync.births import bear
 from omsync.sync.context import Work
@@ -58,26 +58,31 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
     fields = work.rules.fields(row, sobject, None)
     now = shared.clock.now()
     leased = item.lease is not None and item.lease.until > now
-    if not leased:
-        item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
-    try:
-        record = await FindRecord(Lookup(sobject, work.key.id))
-    except OmsyncError:
-        if not leased:
-            await work.save(replace(item, lease=None))  # nothing has been written
-        raise
+    record = await FindRecord(Lookup(sobject, work.key.id))  # whoever inserts after this has moved the item, and our lease is refused
     if record is not None and record.id != item.buried:
-        record_id = record.id
-    elif leased:
+        await work.save(_inserted(work, item, row, record.id))
+        return None
+    if leased:
         raise Retryable("another function inserts it", code="sync.lease")
-    else:
-        written = await _write(work, item, row, Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
-        if written is None:
-            return None
-        record_id = written
-        work.carried_from_oms(item, row)
-    await work.save(replace(item, salesforce_id=record_id, buried=None, version=row.version, lease=None, mapping=work.rules.fingerprint))
-    return None
+    item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
+    written = await _write(work, item, row, Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
+    if written is None:
+        return None
+    work.carried_from_oms(item, row)
+    await work.save(_inserted(work, item, row, written))
+    return Outcome("written", work.key)
+
+
+def _inserted(work: Work, item: Item, row: OmsRow, record_id: str) -> Item:
+    return replace(
+        item,
+        object=work.rules.object_for(row),
+        salesforce_id=record_id,
+        buried=None,
+        version=row.version,
+        lease=None,
+        mapping=work.rules.fingerprint,
+    )
 
 
 async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | None:

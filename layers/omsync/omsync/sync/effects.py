@@ -41,6 +41,11 @@ class Effect[T]:
 
     stage: ClassVar[int]
 
+    @classmethod
+    def kind(cls) -> type[Effect[object]]:
+        """Effects of one kind are performed together."""
+        return cast("type[Effect[object]]", cls)
+
     def __await__(self) -> Generator[Effect[object], object, T]:
         return cast(T, (yield cast("Effect[object]", self)))
 
@@ -79,24 +84,28 @@ class Settle(Effect[OmsRow | None]):
         return ports.oms.settle([effect.inquiry for effect in cast("Sequence[Settle]", effects)])
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRecord(Effect[SalesforceRecord | None]):
+class See(Effect[SalesforceRecord | None]):
+    """A look at Salesforce. By either id it is one call: calls are what Salesforce counts."""
+
     stage = 3
-    ref: SalesforceRef
+
+    @classmethod
+    def kind(cls) -> type[Effect[object]]:
+        return cast("type[Effect[object]]", See)
 
     @classmethod
     def perform(cls, ports: Ports, effects: Sequence[Effect[object]]) -> Answers[object]:
-        return ports.salesforce.read([effect.ref for effect in cast("Sequence[ReadRecord]", effects)])
+        return ports.salesforce.look([effect.wanted for effect in cast("Sequence[ReadRecord | FindRecord]", effects)])
 
 
 @dataclass(frozen=True, slots=True)
-class FindRecord(Effect[SalesforceRecord | None]):
-    stage = 4
-    lookup: Lookup
+class ReadRecord(See):
+    wanted: SalesforceRef
 
-    @classmethod
-    def perform(cls, ports: Ports, effects: Sequence[Effect[object]]) -> Answers[object]:
-        return ports.salesforce.find([effect.lookup for effect in cast("Sequence[FindRecord]", effects)])
+
+@dataclass(frozen=True, slots=True)
+class FindRecord(See):
+    wanted: Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +332,7 @@ class Batch:
                 return
             kinds: dict[type[Effect[object]], list[Task]] = {}
             for task in [task for task in waiting if not task.late] or waiting:
-                kinds.setdefault(type(cast("Effect[object]", task.waits_for)), []).append(task)
+                kinds.setdefault(cast("Effect[object]", task.waits_for).kind(), []).append(task)
             kind = min(kinds, key=lambda kind: kind.stage)
             yield
             self._perform(kind, kinds[kind])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: how long a minute's lags are kept for `omsync status`, in seconds
 KEPT_SECONDS = 86_400
+#: outcomes of messages that changed a record
+BROUGHT = frozenset({"applied", "written"})
 
 
 @dataclass(slots=True)
@@ -28,9 +30,11 @@ class EmfMetrics:
     table: str
     now: Callable[[], datetime]
     lags: dict[str, list[float]] = field(default_factory=dict)
+    brought: int = 0  # records changed in Salesforce or the OMS since the calls were counted
 
     def count(self, outcome: str, number: int) -> None:
         """So many messages ended so."""
+        self.brought += number if outcome in BROUGHT else 0
         if number:
             metrics.add_metric(name=f"Outcome{outcome.title().replace('_', '')}", unit=MetricUnit.Count, value=number)
 
@@ -38,6 +42,13 @@ class EmfMetrics:
         """One change's way from its commit on one side to its commit on the other."""
         metrics.add_metric(name="LagFromOms" if origin == "oms" else "LagFromSalesforce", unit=MetricUnit.Seconds, value=max(0.0, seconds))
         self.lags.setdefault(origin, []).append(max(0.0, seconds))
+
+    def salesforce_calls(self, number: int) -> None:
+        """So many calls of Salesforce were made for what was brought since the last time; reads and what came to nothing included."""
+        if number:
+            metrics.add_metric(name="SalesforceCalls", unit=MetricUnit.Count, value=number)
+            metrics.add_metric(name="RecordsPerCall", unit=MetricUnit.Count, value=self.brought / number)
+        self.brought = 0
 
     def breakers_open(self, number: int) -> None:
         """How many systems are away."""

@@ -6,6 +6,7 @@ ends with the newest version, and nothing here needs order, a lock or a ledger.
     write(messages) -> one Result a message
       collapse    of several versions of a record the newest speaks for all
       compile     row -> records; what is not sent by rule is done
+      hold back   children of shared parents that are not there yet, as far as the ledger knows; asked only while parents are missing
       rounds      send; then mend what the answers say: fetch and write missing mirrored parents, hand missing shared ones to the
                   synchroniser, split creates from updates where a field may only be created, repeat lost races as updates
       superseded  a stored version above the OMS's own is no success: somebody wrote a version that does not exist
@@ -22,7 +23,7 @@ from omsync.mapping.errors import TransformError
 from omsync.mapping.model import Json, Mappings, Row
 from omsync.mapping.outward import Record as Mapped
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.collections import COLLECTIONS_PER_CALL, Batch, Outcome, chunked
+from omsync.salesforce.collections import Batch, Outcome, chunked
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
 from omsync.sync.consume import NOT_REACHED, Result
 from omsync.sync.doors import Outbound
@@ -30,6 +31,8 @@ from omsync.sync.messages import MirrorMessage, SyncMessage
 
 #: sending, fetching parents, splitting once more, and one for a race lost meanwhile
 ROUNDS = 4
+#: attempts at which a child asks for its shared parent; before the first the parent's own event has had its time
+ASKING = frozenset({2, 8, 32, 64})
 
 type Key = tuple[str, str]  # table, OMS id
 
@@ -37,8 +40,8 @@ type Key = tuple[str, str]  # table, OMS id
 class Store(Protocol):
     """Salesforce, as far as the blind writer needs it."""
 
-    def write(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
-        """At most five batches: one call."""
+    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Outcome]]]:
+        """Send in order, in as few calls as may be; a call, and the outcomes of its batches, each time the next is asked for."""
 
     def existing(self, sobject: str, ids: Sequence[str]) -> set[str]:
         """Which of these OMS ids are there already?"""
@@ -85,7 +88,7 @@ class _Job:
     fault: OmsyncError | None = None
     skipped: str | None = None
     reached: bool = False
-    again: bool = False  # tried before: the parent's own event has had its time
+    attempt: int = 0
 
     @property
     def open(self) -> bool:
@@ -118,11 +121,20 @@ class MirrorWriter:
     sync: Outbound
     time_is_up: Callable[[], bool] = lambda: False
     staff: Container[str] | None = None  # OMS ids that have a User; None: not known
-    winners: Callable[[Sequence[Key]], Mapping[Key, str]] = lambda _: {}  # shared records merged away in Salesforce: who stands for them
+    #: shared records that Salesforce has, as far as the ledger knows -> the OMS id of who stands for them: their own, or a merge's winner's
+    standing: Callable[[Sequence[Key]], Mapping[Key, str]] = lambda _: {}
+    _wary: bool = False  # the last batch missed shared parents
     _order: dict[str, int] = field(init=False)
+    _shared: frozenset[str] = field(init=False)
+    _between: frozenset[str] = field(init=False)  # mirrored tables with shared parents
 
     def __post_init__(self) -> None:
         self._order = {table: place for place, table in enumerate(self.mappings.tables)}
+        self._shared = frozenset(mapping.table for mapping in self.mappings if mapping.mode == "shared")
+        mirrored = (mapping for mapping in self.mappings if mapping.mode == "mirrored")
+        self._between = frozenset(
+            one.table for one in mirrored if any(column.references in self._shared for column in one.columns.values())
+        )
 
     def write(self, messages: Sequence[MirrorMessage]) -> list[Result]:
         """One result a message, in order. Raises only what concerns the whole batch."""
@@ -138,8 +150,10 @@ class MirrorWriter:
                 )
             else:
                 jobs[key] = self._job(key, row)
-                jobs[key].again = message.attempt > 0
+                jobs[key].attempt = message.attempt
+        self._hold_back(jobs)
         self._run(jobs)
+        self._wary = any(isinstance(job.fault, MissingParent) for job in jobs.values())
         results |= {key: jobs[key].result() for key in newest if key in jobs}
         return [results[message.table, message.id] for message in messages]
 
@@ -165,6 +179,45 @@ class MirrorWriter:
         job.parts = [_Part(record, creating=job.version == 1) for record in records]
         return job
 
+    def _hold_back(self, jobs: dict[Key, _Job]) -> None:
+        """Let children of shared parents that are not there wait without a call, and ask for such a parent now and then.
+
+        A call for a child without its parent is wasted, and in a backlog thousands of children are ahead of their parents. The ledger is
+        asked where that must be feared: of what was tried before, and while parents are missing. It may know less than Salesforce, never
+        more: what it does not know the synchroniser looks at when it is asked for. Where a parent is mirrored, but has shared parents of its
+        own, it comes along: either it waits too, or it is there when its child is.
+        """
+        wary = {key: job for key, job in jobs.items() if job.open and (self._wary or job.attempt)}
+        if not wary:
+            return
+        for table, ids in _by_table(
+            {key: None for job in wary.values() for key in self._parents(job, self._between) if key not in jobs}
+        ).items():
+            for row_id, row in self.oms.batch_get(table, ids).items():
+                jobs[table, row_id] = wary[table, row_id] = self._job((table, row_id), row)
+        standing = self.standing(list(dict.fromkeys(key for job in wary.values() for key in self._parents(job, self._shared))))
+        asking: list[tuple[_Job, MissingParent]] = []
+        for job in sorted(wary.values(), key=lambda job: self._order[job.key[0]]):
+            for key in self._parents(job, self._shared):
+                if key not in standing:
+                    job.fault = fault = MissingParent("a shared parent is not there yet", field=key[0], external_id=key[1])
+                    if job.attempt in ASKING:
+                        asking.append((job, fault))
+                elif standing[key] != key[1]:
+                    _point_elsewhere([job], key[1], standing[key])
+            for key in self._parents(job, self._between):
+                if key in wary and isinstance(fault_of_parent := wary[key].fault, MissingParent):
+                    job.fault = fault_of_parent
+        self._fetch_parents(asking, jobs)
+
+    def _parents(self, job: _Job, tables: Container[str]) -> Iterator[Key]:
+        """Whom the job's lookups name, of these tables."""
+        for part in job.parts:
+            for name, value in part.record.references.items():
+                reference = part.record.target.fields[name].references
+                if value is not None and reference is not None and reference.table in tables:
+                    yield str(reference.table), value
+
     # ------------------------------------------------------------------------------------------------------------- sending
     def _run(self, jobs: dict[Key, _Job]) -> None:
         """Rounds of sending and mending, until nothing is left that another round could help. `jobs` grows by fetched parents."""
@@ -182,11 +235,10 @@ class MirrorWriter:
         lacking: list[tuple[_Job, MissingParent]] = []
         unsplit: list[_Part] = []
         prepared = list(self._batches(jobs))
-        for group in chunked(prepared, COLLECTIONS_PER_CALL):
-            if self.time_is_up():
-                break
-            for (_, places), outcomes in zip(group, self.store.write([batch for batch, _ in group]), strict=True):
-                for (job, part), outcome in zip(places, outcomes, strict=True):
+        calls, members = self.store.write([batch for batch, _ in prepared]), iter([places for _, places in prepared])
+        while not self.time_is_up() and (answers := next(calls, None)) is not None:
+            for outcomes in answers:
+                for (job, part), outcome in zip(next(members), outcomes, strict=True):
                     job.reached = True
                     _settle(job, part, outcome, lacking, unsplit)
                     if part.record.files and outcome.error is None:
@@ -237,14 +289,14 @@ class MirrorWriter:
         rows: dict[Key, Row] = {}
         for table, ids in _by_table(wanted).items():
             rows |= {(table, row_id): row for row_id, row in self.oms.batch_get(table, ids).items()}
-        winners = self.winners([key for key in wanted if self.mappings[key[0]].mode == "shared"])
+        standing = self.standing([key for key in wanted if self.mappings[key[0]].mode == "shared"])
         handed: list[SyncMessage] = []
         for key, children in wanted.items():
             if self.mappings[key[0]].mode == "matched":  # a member of staff without a user in this org: the lookup stays empty
                 _point_elsewhere(children, key[1], None)
                 continue
-            if key in winners:
-                _point_elsewhere(children, key[1], winners[key])
+            if standing.get(key, key[1]) != key[1]:
+                _point_elsewhere(children, key[1], standing[key])
                 continue
             row = rows.get(key)
             reason = self.mappings[key[0]].skip_reason(row) if row is not None else None
@@ -252,7 +304,7 @@ class MirrorWriter:
                 _fail(children, Permanent("its parent is not in the OMS", code="mirror.orphan", record="/".join(key)))
             elif reason is not None:
                 for child in children:
-                    child.skipped = f"its parent is not sent: {reason}"
+                    child.fault, child.skipped = None, f"its parent is not sent: {reason}"
             elif self.mappings[key[0]].mode == "mirrored":
                 jobs[key] = self._job(key, row)
             else:
@@ -333,10 +385,10 @@ def _fail(jobs: Iterable[_Job], fault: OmsyncError) -> None:
 
 
 def _hand_over(parent: Key, children: Sequence[_Job]) -> list[SyncMessage]:
-    """A shared parent is the synchroniser's, its children come again. At first its own event is on its way: asking for it would double the work."""
+    """A shared parent is the synchroniser's, its children come again. They seldom ask for it: as a rule its own event is on its way."""
     _fail(children, MissingParent("a shared parent is on its way", field=parent[0], external_id=parent[1]))
     look = SyncMessage(correlation_id=f"parent.{parent[1]}", origin="parent", table=parent[0], id=parent[1])
-    return [look] if any(child.again for child in children) else []
+    return [look] if any(child.attempt in ASKING for child in children) else []
 
 
 def _point_elsewhere(jobs: Iterable[_Job], parent: str, other: str | None) -> None:

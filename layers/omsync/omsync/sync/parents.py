@@ -29,22 +29,25 @@ async def winner_of(key: RecordKey) -> RecordKey:
     raise Permanent(f"more than {MERGES} merges in a row", code="sync.merges", record=str(key))
 
 
-def winners(ledger: LedgerPort, keys: Sequence[RecordKey]) -> dict[RecordKey, str]:
-    """Of records that were merged away in Salesforce: the OMS id of who stands for them, at the end of all merges. For the blind writer."""
-    standing = {key: key for key in keys}
+def standing(ledger: LedgerPort, keys: Sequence[RecordKey]) -> dict[RecordKey, str]:
+    """Of records that Salesforce has, as far as the ledger knows: the OMS id of who stands for them, at the end of all merges.
+
+    For the blind writer, which asks before it calls.
+    """
+    at = {key: key for key in keys}
+    known: dict[RecordKey, bool] = {}
     for _ in range(MERGES):
-        asked = list(dict.fromkeys(standing.values()))
-        items = dict(zip(asked, ledger.read(asked), strict=True)) if asked else {}
-        moved = False
-        for key, now in standing.items():
-            item = items[now]
+        asked = [key for key in dict.fromkeys(at.values()) if key not in known]
+        for key, item in zip(asked, ledger.read(asked) if asked else (), strict=True):
             if isinstance(item, OmsyncError):
                 raise item
+            known[key] = item is not None and item.salesforce_id is not None
             if item is not None and item.merged_into is not None:
-                standing[key], moved = RecordKey(now.table, item.merged_into), True
-        if not moved:
+                winner = RecordKey(key.table, item.merged_into)
+                at = {start: winner if now == key else now for start, now in at.items()}
+        if all(now in known for now in at.values()):
             break
-    return {key: now.id for key, now in standing.items() if now != key}
+    return {key: now.id for key, now in at.items() if known.get(now)}
 
 
 async def follow_merges(work: Work, row: OmsRow, units: Iterable[str]) -> OmsRow:

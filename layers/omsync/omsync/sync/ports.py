@@ -138,12 +138,11 @@ class Attachment:
 class SalesforcePort(Protocol):
     """Salesforce's API, as the integration user."""
 
-    def read(self, refs: Sequence[SalesforceRef]) -> Answers[SalesforceRecord | None]:
-        """Records by id, those in the recycle bin included (`deleted`, `master_id`); None: purged, or never there."""
-        ...
+    def look(self, wanted: Sequence[SalesforceRef | Lookup]) -> Answers[SalesforceRecord | None]:
+        """Records as they are now, those in the recycle bin included (`deleted`, `master_id`); None: purged, or never there.
 
-    def find(self, lookups: Sequence[Lookup]) -> Answers[SalesforceRecord | None]:
-        """Records by OMS_Id__c: the live one, else one in the recycle bin."""
+        By OMS_Id__c it is the live one, else one in the recycle bin.
+        """
         ...
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:

@@ -40,21 +40,28 @@ class StaffDirectory:
     """Who among the staff has a User, as a container of OMS ids.
 
     It asks the org again when it first meets an id that it does not know, and once a minute after that: somebody hired and linked a moment
-    ago must not be written as nobody, and staff without a User must not cost a query a record.
+    ago must not be written as nobody, and staff without a User must not cost a query a record. One question answers for a whole batch,
+    whose messages were sent before it began.
     """
 
     ask: Callable[[], Container[str]]
     now: Callable[[], float]
     _known: Container[str] = frozenset()
+    _asked: float | None = None  # in this batch
     _unknown: dict[str, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """A new batch."""
+        self._asked = None
 
     def __contains__(self, oms_id: object) -> bool:
         if oms_id in self._known:
             return True
         asked = self._unknown.get(str(oms_id))
         if asked is None or self.now() - asked >= ASK_AGAIN_SECONDS:
-            self._known = self.ask()
-            self._unknown[str(oms_id)] = self.now()
+            if self._asked is None:
+                self._known, self._asked = self.ask(), self.now()
+            self._unknown[str(oms_id)] = self._asked
         return oms_id in self._known
 
 
