@@ -110,6 +110,13 @@ def test_a_brown_out_hits_a_share_of_the_requests_to_some_paths(faulty: Oms) -> 
     assert all(faulty.http.get("/v1/patients?limit=1").status_code == 200 for _ in range(10))
 
 
+def test_a_fault_can_hit_repeatable_writes_alone(faulty: Oms) -> None:
+    faulty.http.put("/admin/faults", json={"mode": "error_rate", "rate": 1, "status": 500, "paths": ["/v1/patients"], "writes": True})
+    assert faulty.http.get("/v1/patients?limit=1").status_code == 200
+    assert faulty.http.post("/v1/patients/batch-get", json={"ids": []}).status_code == 200
+    assert faulty.http.post("/v1/patients", json={}, headers={"Idempotency-Key": "k"}).status_code == 500
+
+
 def test_slow_answers_can_be_simulated_for_a_while(faulty: Oms) -> None:
     faulty.http.put("/admin/faults", json={"mode": "latency", "latency_ms": 60_000, "seconds": 0.3})
     with pytest.raises(httpx.ReadTimeout):

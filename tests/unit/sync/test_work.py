@@ -86,6 +86,13 @@ def test_a_message_that_names_nothing_is_an_error() -> None:
     assert isinstance(result.fault, Permanent)
 
 
+def test_a_failure_names_its_record() -> None:
+    """The outcome of an error has no key; without the error's the failure row, its cause and the log line would name nobody."""
+    failed = Outcome("permanent", error=Permanent("too long", code="STRING_TOO_LONG", record=f"orders/{A}"))
+    [result] = work(Synchroniser(outcome=failed), look(sobject="Order", salesforce_id="801"))[0]
+    assert result.record == f"orders/{A}"
+
+
 def test_what_the_deadline_cut_off_is_not_reached() -> None:
     stopped = Outcome("retryable", error=Retryable("no time left", code="sync.deadline"))
     [result] = work(Synchroniser(outcome=stopped), look(table="orders", id=A))[0]

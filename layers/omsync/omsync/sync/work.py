@@ -120,7 +120,7 @@ def _ref(message: SyncMessage) -> RecordRef | Result:
 
 
 def _result(outcome: Outcome) -> Result:
-    record = str(outcome.key) if outcome.key is not None else None
+    record = str(outcome.key) if outcome.key is not None else outcome.error.record if outcome.error is not None else None
     if outcome.error is not None and outcome.error.code == "sync.deadline":
         return NOT_REACHED
     return Result(outcome.kind, outcome.error, record)
