@@ -12,10 +12,13 @@ from omsync.mapping.model import Json, Target
 #: of the derived fields, those that say when and how often, not what
 STAMPS = frozenset({"OMS_Version__c", "OMS_Updated_At__c"})
 
+#: made once: json.dumps would make another for each value
+_TEXT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
 
 def canonical(value: Json) -> bytes:
     """The one text of a normal value."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _TEXT(value).encode("utf-8", "surrogatepass")
 
 
 def compared_fields(target: Target) -> tuple[str, ...]:

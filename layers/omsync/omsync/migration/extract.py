@@ -37,9 +37,8 @@ from omsync.platform.errors import Permanent
 from omsync.platform.times import microseconds
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
-from omsync.sync.ports import TableRules
 from omsync.sync.records import OmsRow, RecordKey
-from omsync.sync.rules import MappedRegistry, Org
+from omsync.sync.rules import MappedRegistry, MappedRules, Org
 
 #: an OMS keeps times per column as ISO 8601
 type Times = Mapping[str, int]
@@ -106,7 +105,7 @@ class Extract:
         finally:
             sheet.close()
 
-    def _rules(self, facts: OrgFacts, table: str) -> TableRules | None:
+    def _rules(self, facts: OrgFacts, table: str) -> MappedRules | None:
         key = facts.model_dump_json()
         if key not in self._registry:
             org = Org(ids=facts.ids, certified_run=facts.certified_run, staff=frozenset(facts.staff), time_zone=facts.time_zone)
@@ -118,11 +117,12 @@ class _Sheet:
     """The files of one chunk while they are written."""
 
     def __init__(
-        self, extract: Extract, ref: ChunkRef, compiled: Compiled, facts: OrgFacts, state: ChunkState, rules: TableRules | None
+        self, extract: Extract, ref: ChunkRef, compiled: Compiled, facts: OrgFacts, state: ChunkState, rules: MappedRules | None
     ) -> None:
         self._files, self._digests = extract.files, extract.digests
         self._ref, self._compiled, self._facts, self._state, self._rules = ref, compiled, facts, state, rules
         self._mapping = compiled.mapping
+        self._shared = [name for name, unit in rules.units.items() if unit.owner != "oms"] if rules is not None else []
         self._staff = frozenset(facts.staff)
         self._csv = {
             target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, state.folder)
@@ -198,17 +198,16 @@ class _Sheet:
         if self._rules is not None:
             self._ledger.json(self._item(self._rules, row, row_id, version, records[0]))
 
-    def _item(self, rules: TableRules, row: Row, row_id: str, version: int, record: Record) -> list[Any]:
+    def _item(self, rules: MappedRules, row: Row, row_id: str, version: int, record: Record) -> list[Any]:
         """[id, object, version, {unit: [digest, edited_at]}, digest of files]: what both sides agree on once it is inserted."""
         key = RecordKey(self._mapping.table, row_id)
         base: dict[str, list[Any]] = {}
         if rules.guarded:
             shared = OmsRow(key=key, version=version, values=row, edited_at=_times(row))
-            values = rules.row_values(shared, record.object)
             later = {one.name for one in self._own[record.object]}
-            for name, unit in rules.units.items():
-                if unit.owner != "oms" and not later.intersection(values[name]):
-                    base[name] = [self._digests.of(key, name, values[name]), rules.edited_at(shared, name)]
+            for name, value in rules.values_of(record, self._shared).items():
+                if not later.intersection(value):
+                    base[name] = [self._digests.of(key, name, value), rules.edited_at(shared, name)]
         files = self._digests.of(key, "files", {one.field: one.text for one in record.files}) if record.files else ""
         return [row_id, record.object, version, base, files]
 

@@ -34,6 +34,7 @@ MAX_RAW = 90_000_000
 #: what a file may hold in memory before it goes to disk
 SPOOL = 8_000_000
 LEVEL = 3
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Lines:
@@ -53,7 +54,7 @@ class Lines:
 
     def json(self, value: object) -> None:
         """One line of JSON."""
-        self.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n")
+        self.write(_JSON(value).encode("utf-8", "surrogatepass") + b"\n")
 
     def save(self, files: Files, name: str) -> str:
         """Store it; the SHA-256 of the raw content."""

@@ -17,6 +17,8 @@ from omsync.platform.errors import Permanent
 from omsync.sync.records import RecordKey, UnitValue
 
 BYTES = 16
+#: made once: json.dumps would make another for each value
+_TEXT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Digests:
@@ -44,6 +46,6 @@ class Digests:
         return hmac.compare_digest(digest, self._digest(name, key, unit, value))
 
     def _digest(self, name: str, key: RecordKey, unit: str, value: UnitValue) -> str:
-        text = json.dumps([key.table, key.id, unit, value], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = _TEXT([key.table, key.id, unit, value])
         raw = hmac.digest(self._keys[name], text.encode(), hashlib.sha256)[:BYTES]
         return f"{name}:{base64.urlsafe_b64encode(raw).decode().rstrip('=')}"

@@ -40,7 +40,7 @@ class MappedRegistry:
         compiled = (compile_mapping(mapping, org.time_zone, org.features) for mapping in mappings if mapping.mode == "shared")
         self._rules = {one.mapping.table: MappedRules(one, org) for one in compiled}
 
-    def shared(self, table: str) -> TableRules | None:
+    def shared(self, table: str) -> MappedRules | None:
         return self._rules.get(table)
 
     def for_record(self, record: SalesforceRecord) -> TableRules | None:
@@ -171,8 +171,12 @@ class MappedRules:
         return {source for sobject, name in names for source in self._field(sobject, name).sources}
 
     def row_values(self, row: OmsRow, sobject: str) -> Mapping[str, UnitValue]:
-        values = self._record(row).values
-        return {unit: {name: values.get(name) for name in self._fields[sobject].get(unit, ())} for unit in self.units}
+        return self.values_of(self._record(row), self.units)
+
+    def values_of(self, record: Record, units: Iterable[str]) -> Mapping[str, UnitValue]:
+        """A mapped row's values, unit by unit."""
+        values, fields = record.values, self._fields[record.object]
+        return {unit: {name: values.get(name) for name in fields.get(unit, ())} for unit in units}
 
     def edited_at(self, row: OmsRow, unit: str) -> int | None:
         if row.edited_at is None:
