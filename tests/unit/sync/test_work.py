@@ -91,6 +91,9 @@ def test_a_failure_names_its_record() -> None:
     failed = Outcome("permanent", error=Permanent("too long", code="STRING_TOO_LONG", record=f"orders/{A}"))
     [result] = work(Synchroniser(outcome=failed), look(sobject="Order", salesforce_id="801"))[0]
     assert result.record == f"orders/{A}"
+    bug = Outcome("permanent", error=Permanent("unexpected KeyError", code="sync.bug"))
+    [result] = work(Synchroniser(outcome=bug), look(sobject="Order", salesforce_id="801"))[0]
+    assert result.record == "Order/801"
 
 
 def test_what_the_deadline_cut_off_is_not_reached() -> None:

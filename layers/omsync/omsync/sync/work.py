@@ -72,7 +72,7 @@ class SyncWorker:
         refs = self._refs(messages)
         wanted = list(dict.fromkeys(ref for ref in refs if isinstance(ref, tuple)))
         outcomes = dict(zip(wanted, self.synchroniser.synchronise(wanted, deadline=self.deadline()), strict=True))
-        results = [_result(outcomes[ref]) if isinstance(ref, tuple) else ref for ref in refs]
+        results = [_result(ref, outcomes[ref]) if isinstance(ref, tuple) else ref for ref in refs]
         self._measure(messages, refs, outcomes)
         return results
 
@@ -119,8 +119,9 @@ def _ref(message: SyncMessage) -> RecordRef | Result:
     return Result("unreadable", Permanent("the message names no record", code="omsync.message"))
 
 
-def _result(outcome: Outcome) -> Result:
-    record = str(outcome.key) if outcome.key is not None else outcome.error.record if outcome.error is not None else None
+def _result(ref: RecordRef, outcome: Outcome) -> Result:
+    named = outcome.error.record if outcome.error is not None else None
+    record = str(outcome.key) if outcome.key is not None else named or str(ref)
     if outcome.error is not None and outcome.error.code == "sync.deadline":
         return NOT_REACHED
     return Result(outcome.kind, outcome.error, record)
