@@ -56,17 +56,26 @@ class Waiting:
 
     @property
     def record(self) -> str:
-        """`table/id` or `Object/Salesforce id`; "unknown" for what names neither."""
-        content = self.content
-        for left, right in (("table", "id"), ("sobject", "salesforce_id")):
+        """`table/id` or `Object/Salesforce id`; "unknown" for what names neither. An email is about what set it off."""
+        named = self._named(self.content)
+        if named is None:
+            detail = self.content.get("detail") or {}
+            inner = (self.content.get("transition"), detail, detail.get("payload"))
+            named = next((found for one in inner if isinstance(one, dict) and (found := self._named(one))), None)
+        occurrence = self.content.get("occurrence") or {}
+        return named or str(occurrence.get("source") or "unknown")
+
+    @staticmethod
+    def _named(content: Mapping[str, Any]) -> str | None:
+        for left, right in (("table", "id"), ("sobject", "salesforce_id"), ("Object__c", "Record_Id__c")):
             if content.get(left) and content.get(right):
                 return f"{content[left]}/{content[right]}"
-        return "unknown"
+        return None
 
     def is_about(self, table: str, row_id: str, salesforce_ids: Iterable[str] = ()) -> bool:
-        """Is this record the message's? Where a message names none (events, invocations), any mention counts."""
+        """Is this record the message's? Where a message names none by itself (events, emails, invocations), any mention counts."""
         content, mine = self.content, list(salesforce_ids)
-        if self.record == "unknown":
+        if self._named(content) is None:
             text = self.said or self.body
             return any(one in text for one in (row_id, *mine))
         return (content.get("table"), content.get("id")) == (table, row_id) or content.get("salesforce_id") in mine

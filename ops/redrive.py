@@ -16,10 +16,13 @@ import click
 from omsync.mapping.load import load_mappings
 from omsync.platform.queues import Message, SqsSender
 from ops import queues
-from ops.connections import ConnectionFault, Connections, with_connections
+from ops.connections import ConnectionFault, Connections, told, with_connections
 from ops.life import resolve
 from ops.queues import Waiting
 from ops.undelivered import deliver
+
+#: records whose causes are looked up
+TOLD = 50
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,11 +41,12 @@ def cli(connections: Connections, queue: str, record: str | None, everything: bo
     name = queue_named(connections, queue)
     wanted = _about(connections, record) if record is not None else lambda _message: True
     done = run(connections, name, wanted, dry_run=dry_run)
+    known = causes(connections, [message.record for message in done.sent])
     for message in done.sent:
-        correlation = message.content.get("correlation_id", "-")
-        click.echo(
-            f"{'would send' if dry_run else 'sent'}  {message.record}  correlation {correlation}  waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        correlation, cause = message.content.get("correlation_id", "-"), known.get(message.record)
+        why = f"  {cause}" if cause else ""
+        since = f"waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
+        click.echo(f"{'would send' if dry_run else 'sent'}  {message.record}{why}  correlation {correlation}  {since}")
     for message, why in done.refused:
         click.echo(f"not sent  {message.record}  {why}")
     verb = "would be sent" if dry_run else "sent"
@@ -57,6 +61,25 @@ class Done:
     sent: list[Waiting]
     refused: list[tuple[Waiting, str]]
     left: int
+
+
+def causes(connections: Connections, records: Sequence[str]) -> dict[str, str]:
+    """record -> what its newest failure says: code and message. Of the first `TOLD` records: the rest fail alike, as a rule."""
+    found: dict[str, str] = {}
+    for record in [one for one in dict.fromkeys(records) if one != "unknown"][:TOLD]:
+        with told("failures"):
+            items = connections.dynamodb.query(
+                TableName=connections.output("FailureTableName"),
+                IndexName="by-record",
+                KeyConditionExpression="#record = :record",
+                ExpressionAttributeNames={"#record": "record"},
+                ExpressionAttributeValues={":record": {"S": record}},
+                ScanIndexForward=False,
+                Limit=1,
+            )["Items"]
+        for item in items:
+            found[record] = f"{item['code']['S']} ({item['message']['S']})"
+    return found
 
 
 def queue_named(connections: Connections, queue: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -57,7 +58,9 @@ class Status:
     def needs_a_person(self) -> list[str]:
         """One line each."""
         found = [
-            f"{name} holds {depth['waiting']} messages" for name, depth in self.queues.items() if name.endswith("Dlq") and depth["waiting"]
+            f"{name} holds {depth['waiting']} messages: omsync redrive {_plain(name)} --all --dry-run, docs/runbook.md#{name.lower()}"
+            for name, depth in self.queues.items()
+            if name.endswith("Dlq") and depth["waiting"]
         ]
         for system, state in self.breakers.items():
             if isinstance(state, dict) and isinstance(state["open_seconds"], int) and state["open_seconds"] > BREAKER_SECONDS:
@@ -280,6 +283,11 @@ def _sweep_line(kind: str, sweep: dict[str, Any], now: datetime) -> str:
     late = f" [yellow](late: {sweep['oldest_feed']})[/]" if oldest > SWEEP_SECONDS and kind != "oms" else ""  # an idle OMS moves none
     last = (now - datetime.fromisoformat(sweep["last"])).total_seconds()
     return f"{sweep['feeds']} feeds, cursors moved {_span(last)} to {_span(oldest)} ago{late}"
+
+
+def _plain(dlq: str) -> str:
+    """EmailRulesDlq -> email-rules, as `omsync redrive` takes it."""
+    return re.sub(r"(?<!^)([A-Z])", r"-\1", dlq.removesuffix("Dlq")).lower()
 
 
 def _span(seconds: object) -> str:

@@ -22,7 +22,7 @@ from omsync.emails.lifecycle import message_of
 from omsync.emails.occurrences import EmailJob, Occurrence
 from omsync.emails.tokens import Tokens
 from omsync.oms.signature import sign
-from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.messages import LifecycleMessage, MirrorMessage, SyncMessage
 from ops.connections import Connections
 
 #: seconds within which what a sample speaks of must have reached the other side
@@ -51,7 +51,7 @@ def _outcome(*wanted: str) -> Callable[[Any], bool]:
     return lambda answer: answer["outcome"] in wanted
 
 
-#: in an order in which each finds what it needs: a chunk is planned, extracted, loaded, verified
+#: in an order in which each finds what it needs: a chunk is planned, extracted, loaded, linked, verified
 SAMPLES = (
     Sample("health", "HealthFunction", lambda answer: answer["statusCode"] == 200 and json.loads(answer["body"])["status"] == "ok"),
     Sample("oms_events", "OmsEventsFunction", _status(202)),
@@ -72,6 +72,7 @@ SAMPLES = (
     Sample("migration_source", "MigrationSourceFunction", _outcome("done")),
     Sample("migration_source.extract", "MigrationSourceFunction", _outcome("done")),
     Sample("migration_load", "MigrationLoadFunction", _outcome("done", "wait")),
+    Sample("migration_load.link", "MigrationLoadFunction", _outcome("done", "wait")),
     Sample("migration_verify", "MigrationVerifyFunction", _outcome("done", "wait")),
     Sample("migration_control", "MigrationControlFunction", _outcome("done")),
 )
@@ -126,6 +127,12 @@ class Cast:
     def mary(self) -> Row:
         """Her mailbox does not exist, as will turn out."""
         return self.patient("Mary")
+
+    @cached_property
+    def una(self) -> Row:
+        """Her row was imported: of history nobody is told, so what her event sets off is the sample's doing."""
+        row = {"first_name": "Una", "last_name": "Sample", "email": f"una.sample+{self.tag}@example.com"}
+        return dict(self.oms.call("POST", "/v1/patients", json=row, headers={"X-Changed-By": "import"}).json())
 
     @cached_property
     def product(self) -> Row:
@@ -183,9 +190,7 @@ def prepare(cast: Cast) -> dict[str, Event]:
     _put(events["mirror"], row)
     _put(events["isolation"], row)
     _put(events["synchronise"], *looks)
-    transition = message_of(registered)
-    assert transition is not None  # an event of the OMS itself
-    _put(events["lifecycle"], transition)
+    _put(events["lifecycle"], _news(cast.event("patients", cast.una["id"])))
     _put(events["email_sender"], _reminder(cast.intake))
     _bounced(events["email_feedback"], cast.welcome(cast.mary))
     events["email_templates"]["ResponseURL"] = _answer_url(cast)
@@ -207,6 +212,14 @@ def _signed(cast: Cast, event: Event, content: object) -> None:
     event["body"] = body
     event["headers"] |= told
     event["multiValueHeaders"] |= {name: [value] for name, value in told.items()}
+
+
+def _news(event: Event) -> LifecycleMessage:
+    """An event of an imported row, as if it had happened now."""
+    data = event["data"]
+    message = message_of({**event, "data": {**data, "changed_by": "api", "row": {**data["row"], "changed_by": "api"}}})
+    assert message is not None  # the OMS's own event is valid
+    return message
 
 
 def _put(event: Event, *messages: Any) -> None:

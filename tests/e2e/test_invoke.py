@@ -64,6 +64,8 @@ def test_the_work_is_done(cast: Cast, world: World, buried: int) -> None:
     assert world.org.find("Product2", cast.product["id"]) is not None
     reminded = [mail for mail in cast.systems.mailbox() if mail["to"] == [cast.ada["email"]] and "finish-intake" in mail["tags"]["claim"]]
     assert len(reminded) == 1
+    greeted = until(lambda: [mail for mail in cast.systems.mailbox() if mail["to"] == [cast.una["email"]]], seconds=60)
+    assert len(greeted) == 1, "her transition was put on the bus"
     assert cast.oms.get("patients", cast.grace["id"])["email_verified_at"]
     assert cast.oms.get("patients", cast.grace["id"])["marketing_opt_in"] is False
     bounced = [row["delivery_status"] for row in cast.oms.rows("communications", patient_id=cast.mary["id"])]

@@ -6,6 +6,8 @@ is encrypted with our key; what must outlive a mistake is retained.
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,3 +206,24 @@ def test_no_statement_allows_everything(template: dict[str, Any]) -> None:
                 assert not any(action.endswith(":*") or action == "*" for action in actions), name
                 if statement["Resource"] == "*":
                     assert set(actions) <= unbound, name
+
+
+def test_the_dashboard_is_readable_and_shows_metrics_that_are_written() -> None:
+    template = yaml.load((ROOT / "template.yaml").read_text(), CloudFormation)
+    body = json.loads(re.sub(r"\$\{AWS::\w+\}", "x", template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]))
+    shown = [metric for widget in body["widgets"] for metric in widget["properties"]["metrics"]]
+    code = "".join(path.read_text() for path in (ROOT / "layers/omsync/omsync").rglob("*.py"))
+    ours = {name for namespace, name, *_ in (metric for metric in shown if len(metric) > 1) if namespace == "omsync"}
+    assert {"LagFromOms", "LagFromSalesforce", "BreakersOpen", "ApiRequestsUsed"} == ours
+    assert [name for name in ours if f'"{name}"' not in code] == []
+    services = {metric[3] for metric in shown if len(metric) > 3 and metric[0] == "omsync"}
+    assert services <= {path.name for path in (ROOT / "functions").iterdir()}
+
+
+def test_every_call_can_be_traced() -> None:
+    """X-Ray: functions, API and state machines."""
+    template = yaml.load((ROOT / "template.yaml").read_text(), CloudFormation)
+    assert template["Globals"]["Function"]["Tracing"] == "Active"
+    assert template["Globals"]["Api"]["TracingEnabled"] is True
+    for name, machine in of_type(template, "AWS::Serverless::StateMachine").items():
+        assert machine["Properties"]["Tracing"] == {"Enabled": True}, name

@@ -104,7 +104,17 @@ def test_the_emails_samples_are_valid() -> None:
     assert "registered" in transition.changed
 
 
-@pytest.mark.parametrize("name", ["migration_control.json", "migration_source.json", "migration_load.json", "migration_verify.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "migration_control.json",
+        "migration_source.json",
+        "migration_source.extract.json",
+        "migration_load.json",
+        "migration_load.link.json",
+        "migration_verify.json",
+    ],
+)
 def test_migration_steps_are_valid(name: str) -> None:
     assert StepEvent.model_validate(sample(name)).step in functions_steps(name.partition(".")[0])
 

@@ -11,7 +11,7 @@ from omsync.platform.errors import OmsyncError
 from ops import queues
 from ops.connections import ConnectionFault
 from ops.queues import Waiting
-from ops.redrive import afresh, destination, queue_named, run
+from ops.redrive import afresh, causes, destination, queue_named, run
 from tests.unit.ops.conftest import Account
 
 ADA, BOB = str(uuid.uuid4()), str(uuid.uuid4())
@@ -119,3 +119,21 @@ def test_a_record_is_told_by_either_systems_id() -> None:
     order = waiting(table="orders", id=BOB, row={"patient_id": ADA})
     assert not order.is_about("patients", ADA)  # it only mentions the patient
     assert waiting(detail={"id": ADA}).is_about("patients", ADA)  # an event names no record: a mention must do
+
+
+def test_an_email_is_about_what_set_it_off() -> None:
+    def record(**content: object) -> str:
+        return Waiting("EmailDlq", "m", "r", json.dumps(content), json.dumps(content), queues.datetime.now(queues.UTC), 1).record
+
+    assert record(flow="order-delivered", transition={"table": "orders", "id": BOB}) == f"orders/{BOB}"
+    assert record(flow="finish-intake", occurrence={"source": f"intake_responses/{ADA}"}) == f"intake_responses/{ADA}"
+    assert record(source="omsync.lifecycle", detail={"table": "orders", "id": BOB}) == f"orders/{BOB}"
+    assert record(detail={"payload": {"Object__c": "Account", "Record_Id__c": "001000000000001AAA"}}) == "Account/001000000000001AAA"
+    assert record(requestPayload={}) == "unknown"
+
+
+def test_what_would_be_sent_is_told_with_its_cause(account: Account) -> None:
+    for at, code in (("2026-01-01T00:00:00.000+00:00", "old"), ("2026-01-02T00:00:00.000+00:00", "new")):
+        row = {"pk": code, "sk": f"patients/{ADA}#1", "record": f"patients/{ADA}", "failed_at": at, "code": code, "message": "refused"}
+        account.dynamodb.put_item(TableName="Failure", Item={name: {"S": value} for name, value in row.items()})
+    assert causes(account, [f"patients/{ADA}", f"patients/{BOB}", "unknown"]) == {f"patients/{ADA}": "new (refused)"}
