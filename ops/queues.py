@@ -57,13 +57,10 @@ class Waiting:
     @property
     def record(self) -> str:
         """`table/id` or `Object/Salesforce id`; "unknown" for what names neither. An email is about what set it off."""
-        named = self._named(self.content)
-        if named is None:
-            detail = self.content.get("detail") or {}
-            inner = (self.content.get("transition"), detail, detail.get("payload"))
-            named = next((found for one in inner if isinstance(one, dict) and (found := self._named(one))), None)
-        occurrence = self.content.get("occurrence") or {}
-        return named or str(occurrence.get("source") or "unknown")
+        content, detail = self.content, _inner(self.content, "detail")
+        places = (content, _inner(content, "transition"), detail, _inner(detail, "payload"))
+        named = next((found for place in places if (found := self._named(place))), None)
+        return named or str(_inner(content, "occurrence").get("source") or "unknown")
 
     @staticmethod
     def _named(content: Mapping[str, Any]) -> str | None:
@@ -79,6 +76,11 @@ class Waiting:
             text = self.said or self.body
             return any(one in text for one in (row_id, *mine))
         return (content.get("table"), content.get("id")) == (table, row_id) or content.get("salesforce_id") in mine
+
+
+def _inner(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def depths(connections: Connections, queue: str) -> dict[str, int]:

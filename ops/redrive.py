@@ -16,22 +16,21 @@ import click
 from omsync.mapping.load import load_mappings
 from omsync.platform.queues import Message, SqsSender
 from ops import queues
-from ops.connections import ConnectionFault, Connections, told, with_connections
+from ops.causes import causes
+from ops.connections import ConnectionFault, Connections, with_connections
 from ops.life import resolve
 from ops.queues import Waiting
 from ops.undelivered import deliver
-
-#: records whose causes are looked up
-TOLD = 50
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("queue")
 @click.option("--record", help="Only messages about <table>/<OMS id> or <Object>/<Salesforce id>.")
 @click.option("--all", "everything", is_flag=True, help="All messages of the DLQ.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; change nothing.")
+@click.option("--remove", is_flag=True, help="Delete them instead: nobody needs them. Asks first.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and why each is there; change nothing.")
 @with_connections
-def cli(connections: Connections, queue: str, record: str | None, everything: bool, dry_run: bool) -> None:
+def cli(connections: Connections, queue: str, record: str | None, everything: bool, remove: bool, dry_run: bool) -> None:
     """Send messages of QUEUE's DLQ to QUEUE again: mirror, sync, isolation, lifecycle, email, email-feedback.
 
     Where there is a DLQ alone (async, lifecycle-bus, email-rules), each message goes where AWS could not deliver it.
@@ -40,17 +39,21 @@ def cli(connections: Connections, queue: str, record: str | None, everything: bo
         raise click.UsageError("say which messages: --record <table>/<id>, or --all")
     name = queue_named(connections, queue)
     wanted = _about(connections, record) if record is not None else lambda _message: True
-    done = run(connections, name, wanted, dry_run=dry_run)
-    known = causes(connections, [message.record for message in done.sent])
+    if remove and not dry_run:
+        click.confirm(f"Delete {'all messages' if everything else f'what is about {record}'} from {name}Dlq for good?", abort=True)
+    done = run(connections, name, wanted, dry_run=dry_run, remove=remove)
+    verb = "remove" if remove else "send"
+    past = f"would {verb}" if dry_run else "removed" if remove else "sent"
+    known = causes(connections, done.sent)
     for message in done.sent:
-        correlation, cause = message.content.get("correlation_id", "-"), known.get(message.record)
-        why = f"  {cause}" if cause else ""
-        since = f"waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
-        click.echo(f"{'would send' if dry_run else 'sent'}  {message.record}{why}  correlation {correlation}  {since}")
+        why = f"  {known[message.message_id]}" if message.message_id in known else ""
+        correlation, since = message.content.get("correlation_id", "-"), f"waited since {message.sent_at:%Y-%m-%d %H:%M:%S} UTC"
+        click.echo(f"{past}  {message.record}{why}  correlation {correlation}  {since}")
     for message, why in done.refused:
         click.echo(f"not sent  {message.record}  {why}")
-    verb = "would be sent" if dry_run else "sent"
-    click.echo(f"{len(done.sent)} messages {verb} from {name}Dlq to {destination(connections, name)}, {done.left} left there")
+    made = f"would be {'removed' if remove else 'sent'}" if dry_run else past
+    goal = "" if remove else f" to {destination(connections, name)}"
+    click.echo(f"{len(done.sent)} messages {made} from {name}Dlq{goal}, {done.left} left there")
     raise SystemExit(1 if done.refused else 0)
 
 
@@ -61,25 +64,6 @@ class Done:
     sent: list[Waiting]
     refused: list[tuple[Waiting, str]]
     left: int
-
-
-def causes(connections: Connections, records: Sequence[str]) -> dict[str, str]:
-    """record -> what its newest failure says: code and message. Of the first `TOLD` records: the rest fail alike, as a rule."""
-    found: dict[str, str] = {}
-    for record in [one for one in dict.fromkeys(records) if one != "unknown"][:TOLD]:
-        with told("failures"):
-            items = connections.dynamodb.query(
-                TableName=connections.output("FailureTableName"),
-                IndexName="by-record",
-                KeyConditionExpression="#record = :record",
-                ExpressionAttributeNames={"#record": "record"},
-                ExpressionAttributeValues={":record": {"S": record}},
-                ScanIndexForward=False,
-                Limit=1,
-            )["Items"]
-        for item in items:
-            found[record] = f"{item['code']['S']} ({item['message']['S']})"
-    return found
 
 
 def queue_named(connections: Connections, queue: str) -> str:
@@ -96,8 +80,16 @@ def destination(connections: Connections, name: str) -> str:
     return f"{name}Queue" if f"{name}Queue" in connections.queues else "their targets"
 
 
-def run(connections: Connections, name: str, wanted: Callable[[Waiting], bool], *, dry_run: bool, at_most: int = queues.AT_MOST) -> Done:
-    """Redrive one DLQ. What is not wanted, or not taken, is given back, whatever happens."""
+def run(
+    connections: Connections,
+    name: str,
+    wanted: Callable[[Waiting], bool],
+    *,
+    dry_run: bool,
+    remove: bool = False,
+    at_most: int = queues.AT_MOST,
+) -> Done:
+    """Redrive one DLQ, or remove from it. What is not wanted, or not taken, is given back, whatever happens."""
     held: dict[str, Waiting] = {}
     done = Done([], [], 0)
     try:
@@ -107,7 +99,7 @@ def run(connections: Connections, name: str, wanted: Callable[[Waiting], bool], 
         if dry_run:
             return Done(chosen, [], len(held))
         for part in queues.tens(chosen):
-            taken = _send(connections, name, part, done.refused)
+            taken = part if remove else _send(connections, name, part, done.refused)
             queues.delete(connections, taken)
             done.sent.extend(taken)
             for message in taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 
@@ -9,9 +10,10 @@ import pytest
 
 from omsync.platform.errors import OmsyncError
 from ops import queues
+from ops.causes import causes
 from ops.connections import ConnectionFault
 from ops.queues import Waiting
-from ops.redrive import afresh, causes, destination, queue_named, run
+from ops.redrive import afresh, destination, queue_named, run
 from tests.unit.ops.conftest import Account
 
 ADA, BOB = str(uuid.uuid4()), str(uuid.uuid4())
@@ -132,8 +134,27 @@ def test_an_email_is_about_what_set_it_off() -> None:
     assert record(requestPayload={}) == "unknown"
 
 
-def test_what_would_be_sent_is_told_with_its_cause(account: Account) -> None:
-    for at, code in (("2026-01-01T00:00:00.000+00:00", "old"), ("2026-01-02T00:00:00.000+00:00", "new")):
-        row = {"pk": code, "sk": f"patients/{ADA}#1", "record": f"patients/{ADA}", "failed_at": at, "code": code, "message": "refused"}
+def test_each_message_is_told_with_its_own_cause(account: Account) -> None:
+    """By its body: a record may have failed before for something else, and what named no record has a row all the same."""
+    known, nameless, foreign = json.dumps(look_at(ADA)), json.dumps({"correlation_id": "c"}), json.dumps({"detail": "AWS put it there"})
+    rows = ((f"patients/{ADA}", "another body", "old"), (f"patients/{ADA}", known, "refused"), ("unknown", nameless, "omsync.message"))
+    for number, (record, body, code) in enumerate(rows):
+        sk = f"{record}#{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+        row = {"pk": code, "sk": sk, "record": record, "failed_at": f"2026-01-0{number + 1}", "code": code, "message": "why"}
         account.dynamodb.put_item(TableName="Failure", Item={name: {"S": value} for name, value in row.items()})
-    assert causes(account, [f"patients/{ADA}", f"patients/{BOB}", "unknown"]) == {f"patients/{ADA}": "new (refused)"}
+    account.put("SyncDlq", known, nameless, foreign)
+    waiting = queues.look(account, "SyncDlq")
+    told = causes(account, waiting)
+    assert {message.body: told.get(message.message_id) for message in waiting} == {
+        known: "refused (why)",
+        nameless: "omsync.message (why)",
+        foreign: None,
+    }
+
+
+def test_what_nobody_needs_is_removed_and_the_others_stay(account: Account) -> None:
+    account.put("SyncDlq", look_at(ADA), look_at(BOB))
+    done = run(account, "Sync", about(ADA), dry_run=False, remove=True)  # type: ignore[arg-type]
+    assert ([message.record for message in done.sent], done.left) == ([f"patients/{ADA}"], 1)
+    assert account.read("SyncQueue") == []
+    assert account.read("SyncDlq") == [look_at(BOB)]
