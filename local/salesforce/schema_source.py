@@ -119,6 +119,7 @@ def load_org(*sources: Path) -> Org:
         _load_folder(org, source)
     _person_fields(org)
     _custom_prefixes(org)
+    _files_beside(org)
     for obj in org:
         for record_type in obj.record_types.values():
             record_type.id = make_id("012", 1 + zlib.crc32(f"{obj.name}.{record_type.developer_name}".encode()))
@@ -126,6 +127,13 @@ def load_org(*sources: Path) -> Org:
             obj.fields["RecordTypeId"] = standard.record_type_field()
     org.seal()
     return org
+
+
+def _files_beside(org: Org) -> None:
+    """A file may lie beside a record of any custom object (object reference, ContentDocumentLink: LinkedEntityId)."""
+    custom = tuple(obj.name for obj in org if obj.name.endswith("__c") and not obj.event)
+    for name, place in (("ContentVersion", "FirstPublishLocationId"), ("ContentDocumentLink", "LinkedEntityId")):
+        org.objects[name].fields[place].references += custom
 
 
 def _load_folder(org: Org, source: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from local.salesforce.context import Context
 from local.salesforce.dml_types import Json, Result, Row
+from local.salesforce.schema import Org
 from local.salesforce.store import Store
 from tests.unit.salesforce_sim.core.people import People
 
@@ -218,6 +219,12 @@ class TestFiles:
         data = base64.b64encode(b"x" * 500_000).decode()
         version = shop.made("ContentVersion", PathOnClient="note.txt", VersionData=data)
         assert shop.row("ContentVersion", version)["ContentSize"] == 500_000
+
+    def test_a_file_may_lie_beside_a_record_of_any_custom_object(self, shop: Shop, org: Org) -> None:
+        custom = {one.name for one in org if one.name.endswith("__c") and not one.event}
+        assert custom
+        assert custom <= set(org.objects["ContentVersion"].fields["FirstPublishLocationId"].references)
+        assert custom <= set(org.objects["ContentDocumentLink"].fields["LinkedEntityId"].references)
 
     def test_a_second_version_takes_over(self, shop: Shop) -> None:
         first = shop.made("ContentVersion", PathOnClient="n.txt", VersionData="")
