@@ -99,8 +99,7 @@ def test_an_org_short_of_requests_is_asked_less_often(world: World) -> None:
     finally:
         world.org.admin("POST", "limits", {"used": usual})
         state.delete_item(**note)  # rather than wait for ten minutes until it is too old to be believed
-        world.invoke("Breakers")
-    assert windows(world) == {"MirrorQueue": 1, "SyncQueue": 1}
+        until(lambda: world.invoke("Breakers") and windows(world), lambda found: found == {"MirrorQueue": 1, "SyncQueue": 1})
     world.account(world.patient())
 
 
