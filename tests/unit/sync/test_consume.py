@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,6 +26,7 @@ from omsync.sync.consume import (
     QueueRecord,
     Result,
 )
+from omsync.sync.stores import EventSourceValves
 
 
 class Message(BaseModel):
@@ -93,10 +94,10 @@ class Store:
 
 @dataclass
 class Valves:
-    running: dict[System, bool] = field(default_factory=dict)
+    away: Collection[System] | None = None
 
-    def set(self, system: System, *, running: bool) -> None:
-        self.running[system] = running
+    def set(self, away: Collection[System]) -> None:
+        self.away = away
 
 
 @dataclass
@@ -300,7 +301,7 @@ def test_the_breaker_opens_after_batches_that_met_nothing_but_an_absent_system()
     for _ in range(THRESHOLD):
         house.handle(record("a"), record("b"))
     assert house.store.read("salesforce").open
-    assert house.valves.running == {"salesforce": False}
+    assert house.valves.away == {"salesforce"}
     assert not house.store.read("oms").open
 
 
@@ -345,15 +346,49 @@ def test_the_round_closes_a_breaker_whose_system_answers_and_says_how_long_it_wa
     told = attend(house.breakers, {"salesforce": lambda: True, "oms": lambda: True}, lambda system, away: back.append((system, away)))
     assert told == {"salesforce": "closed again", "oms": "closed"}
     assert back == [("salesforce", 600.0)]
-    assert house.valves.running == {"salesforce": True, "oms": True}
+    assert house.valves.away == set()
 
 
 def test_the_round_puts_queues_right_that_stand_otherwise_than_their_breaker() -> None:
     house = House(always(None))
     house.store.open("salesforce", 1.0)
-    house.valves.running = {"salesforce": True, "oms": False}
+    house.valves.away = {"oms"}
     attend(house.breakers, {"salesforce": lambda: False, "oms": lambda: False}, lambda *_: None)
-    assert house.valves.running == {"salesforce": False, "oms": True}
+    assert house.valves.away == {"salesforce"}
+
+
+class Mappings:
+    """Lambda's event source mappings, one a queue."""
+
+    class exceptions:  # noqa: N801 (boto3's name)
+        class ResourceInUseException(Exception): ...
+
+    def __init__(self, *arns: str) -> None:
+        self.states, self.switched = dict.fromkeys(arns, "Enabled"), list[tuple[str, bool]]()
+
+    def list_event_source_mappings(self, *, EventSourceArn: str) -> dict[str, object]:  # noqa: N803
+        return {"EventSourceMappings": [{"UUID": EventSourceArn, "State": self.states[EventSourceArn]}]}
+
+    def update_event_source_mapping(self, *, UUID: str, Enabled: bool) -> None:  # noqa: N803
+        self.states[UUID] = "Enabled" if Enabled else "Disabled"
+        self.switched.append((UUID, Enabled))
+
+
+def test_a_queue_that_needs_both_systems_waits_for_both() -> None:
+    """One system's breaker must not open what the other's holds."""
+    house, lambdas = House(always(None)), Mappings("mirror", "sync")
+    queues: dict[System, list[str]] = {"salesforce": ["mirror", "sync"], "oms": ["mirror", "sync"]}
+    breakers = Breakers(house.store, EventSourceValves(lambdas, queues), lambda: 1000.0)  # type: ignore[arg-type]
+    house.store.open("salesforce", 1.0)
+    for _ in range(2):
+        attend(breakers, {"salesforce": lambda: False, "oms": lambda: True}, lambda *_: None)
+        assert lambdas.states == {"mirror": "Disabled", "sync": "Disabled"}
+    assert lambdas.switched == [("mirror", False), ("sync", False)], "the second round finds them as they should be"
+    house.store.open("oms", 1.0)
+    attend(breakers, {"salesforce": lambda: True, "oms": lambda: False}, lambda *_: None)
+    assert lambdas.states == {"mirror": "Disabled", "sync": "Disabled"}
+    attend(breakers, {"salesforce": lambda: True, "oms": lambda: True}, lambda *_: None)
+    assert lambdas.states == {"mirror": "Enabled", "sync": "Enabled"}
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ Powertools' circuit breaker probes with the calls it guards; with the queues sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from omsync.platform.errors import BreakerOpen, OmsyncError, Retryable
 from omsync.salesforce.errors import MissingParent
 
 type System = Literal["salesforce", "oms"]
+SYSTEMS: Final[tuple[System, ...]] = ("salesforce", "oms")
 
 #: batches in a row that found the system away
 THRESHOLD = 3
@@ -61,8 +62,11 @@ class BreakerStore(Protocol):
 class Valves(Protocol):
     """The event source mappings of the queues that need a system."""
 
-    def set(self, system: System, *, running: bool) -> None:
-        """Let them run, or hold them. Doing it twice is harmless."""
+    def set(self, away: Collection[System]) -> None:
+        """Hold the queues that need one of these, let the others run. A queue needs several systems, so they are told together.
+
+        Doing it twice is harmless.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Breakers:
                 if self.store.read(system).failures:
                     self.store.reset(system)
             elif self.store.count(system) >= THRESHOLD and self.store.open(system, self.now()):
-                self.valves.set(system, running=False)
+                self.valves.set({system, *(one for one in SYSTEMS if self.store.read(one).open)})
 
 
 def attend(
@@ -97,16 +101,16 @@ def attend(
     `recovered(system, seconds away)` is called after a breaker closed: it starts the sweep, and after many days reconciliation.
     """
     standing: dict[System, str] = {}
+    back: dict[System, float] = {}
     for system, probe in probes.items():
         state = breakers.store.read(system)
         if state.open_since is not None and probe():
             breakers.store.close(system)
-            breakers.valves.set(system, running=True)
-            recovered(system, breakers.now() - state.open_since)
-            standing[system] = "closed again"
-            continue
-        breakers.valves.set(system, running=not state.open)
-        standing[system] = "open" if state.open else "closed"
+            back[system] = breakers.now() - state.open_since
+        standing[system] = "closed again" if system in back else "open" if state.open else "closed"
+    breakers.valves.set({system for system, state in standing.items() if state == "open"})
+    for system, seconds in back.items():
+        recovered(system, seconds)
     return standing
 
 

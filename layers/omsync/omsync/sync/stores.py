@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -150,10 +150,12 @@ class EventSourceValves:
     client: LambdaClient
     queues: Mapping[System, Sequence[str]]
 
-    def set(self, system: System, *, running: bool) -> None:
-        """Enable or disable; a mapping in transition is left to the next round."""
+    def set(self, away: Collection[System]) -> None:
+        """Disable what needs one of these, enable the rest; a mapping in transition is left to the next round."""
+        held = {arn for system in away for arn in self.queues.get(system, ())}
         try:
-            for arn in self.queues.get(system, ()):
+            for arn in dict.fromkeys(arn for arns in self.queues.values() for arn in arns):
+                running = arn not in held
                 for mapping in self.client.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
                     if mapping["State"] != ("Enabled" if running else "Disabled"):
                         self._switch(mapping["UUID"], running)
