@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ def main(patients: int) -> None:
     home = Home.here()
     told = home.endpoints()
     world = World(Stack(home.path, told, outputs(Aws(told["aws_endpoint_url"]))))
-    clinic = Clinic(world, run=f"bench{uuid.uuid4().hex[:6]}")
+    clinic = Clinic(world)
     clinic.oms.pushes(paused=False)
     clinic.open()
     people = together(range(patients), lambda number: clinic.patient(f"p{number}"))
