@@ -247,7 +247,8 @@ def render(status: Status) -> Group:
     for kind, sweep in status.sweep.items():
         if isinstance(sweep, dict):
             parts.append(f"sweep            {kind}: {_sweep_line(kind, sweep, status.at)}")
-    parts.append("open Cases       " + (", ".join(f"{kind} {number}" for kind, number in status.cases.items()) or "none"))
+    cases = ", ".join(f"{kind} {number}" for kind, number in status.cases.items()) or "none"
+    parts.append("open Cases       " + ("unknown: Salesforce was not read" if "salesforce" in status.not_read else cases))
     parts += [f"[red]not read: {place}: {reason}[/]" for place, reason in status.not_read.items()]
     parts += [f"[bold red]needs a person: {line}[/]" for line in status.needs_a_person] or ["[green]nothing needs a person[/]"]
     return Group(*parts)

@@ -80,7 +80,9 @@ def test_the_exit_code_is_the_answer(account: Account, monkeypatch: pytest.Monke
     assert done.exit_code == 1
     [line] = json.loads(done.stdout)["needs_a_person"]
     assert line.startswith("MirrorDlq holds 1 messages: ")
-    assert "needs a person: MirrorDlq holds 1 messages" in CliRunner().invoke(cli).stdout
+    shown = CliRunner().invoke(cli).stdout
+    assert "needs a person: MirrorDlq holds 1 messages" in shown
+    assert "open Cases       unknown: Salesforce was not read" in shown, "none is not the same as not known"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0, "0s"), (59, "59s"), (90, "1m30s"), (3_660, "1h1m"), (90_000, "1d1h")])
