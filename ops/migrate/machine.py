@@ -92,7 +92,8 @@ class Machine:
         if said.get("migration") != self.migration:
             return None
         status, runs = str(one["status"]), tuple(int(run) for run in said["runs"])
-        run, child = next(((run, found) for run in reversed(runs) if (found := self._child(arn, run)) is not None), (runs[0], None))
+        children = [(run, found) for run in runs if (found := self._child(arn, run)) is not None] or [(runs[0], None)]
+        run, child = next(((run, found) for run, found in children if found is None or found["status"] != "SUCCEEDED"), children[-1])
         failed = status != "SUCCEEDED" and child is not None and child["status"] not in ("RUNNING", "SUCCEEDED")
         why = child if failed and child is not None and child.get("error") else one
         return Execution(

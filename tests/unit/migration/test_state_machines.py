@@ -115,3 +115,12 @@ def test_approvals_wait_for_a_token_and_end() -> None:
     asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
     assert len(asks) == 2
     assert all(state["TimeoutSeconds"] <= 7 * 86_400 and state["Catch"] for state in asks)
+
+
+def test_no_run_begins_after_one_that_failed() -> None:
+    """A failed run fails the execution: nothing catches it, and the next one is begun behind it, not beside it."""
+    states = load("migration.asl.json")["States"]
+    assert "Catch" not in states["Run"]
+    assert "Retry" not in states["Run"]
+    assert states["Run"]["Resource"].endswith("startExecution.sync:2")
+    assert (states["Run"]["Next"], states["NextOne"]["Next"], states["IsThereMore"]["Default"]) == ("NextOne", "IsThereMore", "Finished")
