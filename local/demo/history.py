@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def seeds(stage: Stage, children: Children, data: str) -> None:
         stage.show.line(f"{name}: {counts['read']:,} read, {counts['loaded']:,} loaded, {counts['rejected']:,} rejected")
     if told["rejects"]:
         rejected = sum(counts["rejected"] for counts in told["files"].values())
-        stage.fact(f"{rejected:,} rows of the files fit nowhere; each is listed with its reason in {told['rejects']}")
+        stage.fact(f"{rejected:,} rows of the files fit nowhere; each is listed with its reason in {os.path.relpath(told['rejects'])}")
 
 
 def migrates(stage: Stage, children: Children, out: Path) -> None:
