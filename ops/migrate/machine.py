@@ -79,7 +79,7 @@ class Machine:
         """This migration's latest executions, the newest first."""
         with told("executions"):
             listed = self._states.list_executions(stateMachineArn=self.connections.output("MigrationArn"), maxResults=RECENT)
-        for one in listed["executions"]:
+        for one in sorted(listed["executions"], key=lambda one: one["startDate"], reverse=True):
             found = self.execution(one["executionArn"])
             if found is not None:
                 yield found

@@ -60,7 +60,7 @@ class Stack:
     # ------------------------------------------------------------------------------------------------------ Step Functions
     def start_execution(self, **said: Any) -> dict[str, Any]:
         arn = f"{PREFIX}:execution:m:{said['name']}"
-        self.executions[arn] = {"executionArn": arn, "status": "RUNNING", "input": said["input"]}
+        self.executions[arn] = {"executionArn": arn, "status": "RUNNING", "input": said["input"], "startDate": len(self.executions)}
         self._begin(arn, json.loads(said["input"])["runs"][0])
         return {"executionArn": arn}
 
@@ -72,7 +72,7 @@ class Stack:
         self.executions[name] = {"executionArn": name, "status": "RUNNING", "run": run}
 
     def list_executions(self, stateMachineArn: str, maxResults: int) -> dict[str, Any]:  # noqa: N803  (boto3's)
-        return {"executions": [one for one in reversed(self.executions.values()) if ":execution:m:" in one["executionArn"]][:maxResults]}
+        return {"executions": [one for one in self.executions.values() if ":execution:m:" in one["executionArn"]][:maxResults]}
 
     def describe_execution(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
         if executionArn not in self.executions:
