@@ -4,8 +4,13 @@
 
 Needs a stack that is up (`make up`; OMSYNC_HOME names another one) and adds to it. History of that many new patients is put into the OMS by
 COPY, which announces nothing; then each row's message is put into the writers' queues, in the order in which the rows came into being, to
-become visible at one moment: a backlog, as after an outage. Counted are the calls that the org bills, from that moment until the queues are
-empty: reads, log-ins' queries, retries, all. A sweep afterwards is counted by itself. Prints one JSON object and keeps it in `.local/bench/`.
+become visible at one moment: a backlog, as after an outage.
+
+    all new       every record is created: years within a minute, children by the thousand ahead of their parents
+    all changed   then each of them changes once: parents are there, as they are for nearly every change of a company at work
+
+Counted are the calls that the org bills, from that moment until the queues are empty: reads, what is asked of the org itself, retries, all.
+A sweep afterwards is counted by itself. Prints one JSON object and keeps it in `.local/bench/`.
 """
 
 from __future__ import annotations
@@ -14,14 +19,16 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import psycopg
+from psycopg import sql
 from pydantic import BaseModel
 
 from local.seed.sow import Wanted, sow
@@ -51,35 +58,59 @@ class Silent:
 
 @dataclass
 class Load:
-    """Messages by queue, and how many records of each table they change."""
+    """Messages by queue, and the records of each table that they change."""
 
-    mirror: list[BaseModel]
-    sync: list[BaseModel]
-    records: Counter[str]
+    mirror: list[BaseModel] = field(default_factory=list)
+    sync: list[BaseModel] = field(default_factory=list)
+    ids: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        """How many."""
+        return sum(map(len, self.ids.values()))
 
 
 def history(world: World, patients: int) -> Load:
-    """New patients' rows, as messages. Rows that are not sent by rule are none."""
-    started = datetime.now(UTC)
-    mappings, routes = load_mappings(), MappedRoutes(load_mappings())
+    """New patients' rows of all tables, as messages in the order in which they came into being."""
+    mappings = load_mappings()
     known = {mapping.table: {str(row["id"]) for row in _rows(world, mapping.table)} for mapping in mappings}
     sow(world.stack.endpoints["oms_database_url"], Wanted(patients, seed=uuid.uuid4().int % 2**31, append=True), Silent())
-    load, looked, found = Load([], [], Counter()), set[tuple[str, str]](), list[tuple[str, str, dict[str, Any]]]()
-    for mapping in mappings:
-        new = (row for row in _rows(world, mapping.table) if str(row["id"]) not in known[mapping.table])
-        found += [(str(row["created_at"]), mapping.table, row) for row in new if mapping.mode != "matched"]
+    _give_users(world, [row for row in _rows(world, "staff_users") if str(row["id"]) not in known["staff_users"]])
+    return _load((table, row) for table, row in _all_rows(world) if str(row["id"]) not in known[table])
+
+
+def touched(world: World, load: Load) -> Load:
+    """The same rows, each in its next version, with all parents there."""
+    world.oms.pushes(paused=True)
+    with psycopg.connect(world.stack.endpoints["oms_database_url"]) as connection:
+        for table, ids in load.ids.items():
+            connection.execute(
+                sql.SQL("UPDATE {} SET updated_at = now() WHERE id = ANY(%s::uuid[])").format(sql.Identifier(table)), [list(ids)]
+            )
+    world.oms.lose_pushes()
+    world.oms.pushes(paused=False)
+    return _load((table, row) for table, row in _all_rows(world) if str(row["id"]) in load.ids.get(table, ()))
+
+
+def _all_rows(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((mapping.table, row) for mapping in load_mappings() if mapping.mode != "matched" for row in _rows(world, mapping.table))
+
+
+def _load(rows: Iterable[tuple[str, dict[str, Any]]]) -> Load:
+    """Rows as messages. One that is not sent by rule counts as none."""
+    started, mappings = datetime.now(UTC), load_mappings()
+    routes, load, looked = MappedRoutes(mappings), Load(), set[tuple[str, str]]()
     places = {table: place for place, table in enumerate(mappings.tables)}
-    for _, table, row in sorted(found, key=lambda one: (one[0], places[one[1]])):
+    for table, row in sorted(rows, key=lambda one: (str(one[1]["created_at"]), places[one[0]])):
         common = {"correlation_id": str(uuid.uuid4()), "origin": "reconciliation", "committed_at": started}
-        sent = mappings[table].mode == "embedded" or mappings[table].skip_reason(row) is None
         owner = routes.shared_owner(table, row)
         if owner is None:
             load.mirror.append(MirrorMessage(table=table, id=row["id"], version=row["version"], row=row, **common))
         elif owner not in looked:
             looked.add(owner)
             load.sync.append(SyncMessage(table=owner[0], id=owner[1], **common))
-        if sent and mappings[table].mode != "embedded":
-            load.records[table] += 1
+        if mappings[table].mode != "embedded" and mappings[table].skip_reason(row) is None:
+            load.ids.setdefault(table, set()).add(str(row["id"]))
     return load
 
 
@@ -88,6 +119,32 @@ def prepare(world: World) -> None:
     if not world.org.query(f"SELECT Id FROM User WHERE OMS_Id__c = '{DEFAULT_OWNER_ID}'"):
         [user] = world.org.query("SELECT Id FROM User WHERE OMS_Id__c = null AND Username LIKE 'coordinator%' LIMIT 1")
         world.org.edit("User", user["Id"], user="admin", OMS_Id__c=DEFAULT_OWNER_ID)
+
+
+def _give_users(world: World, staff: Sequence[Mapping[str, Any]]) -> None:
+    """A User for each member of staff, as in a company that works."""
+    [profile] = world.org.query("SELECT ProfileId FROM User WHERE OMS_Id__c = null AND Username LIKE 'clinician%' LIMIT 1")
+    for start in range(0, len(staff), 200):
+        users = [
+            {
+                "attributes": {"type": "User"},
+                "FirstName": "Staff",
+                "LastName": row["id"][:8],
+                "Alias": row["id"][:8],
+                "Username": f"{row['id']}@staff.example",
+                "Email": f"{row['id']}@staff.example",
+                "ProfileId": profile["ProfileId"],
+                "TimeZoneSidKey": "America/New_York",
+                "LocaleSidKey": "en_US",
+                "EmailEncodingKey": "UTF-8",
+                "LanguageLocaleKey": "en_US",
+                "OMS_Id__c": row["id"],
+            }
+            for row in staff[start : start + 200]
+        ]
+        answers = world.org.call("POST", "/composite/sobjects", json={"allOrNone": False, "records": users}).json()
+        if refused := [answer["errors"] for answer in answers if not answer["success"]]:
+            raise click.ClickException(f"{len(refused)} Users were not made: {refused[0]}")
 
 
 def _rows(world: World, table: str) -> Iterator[dict[str, Any]]:
@@ -128,11 +185,11 @@ def drain(world: World, load: Load, seconds: float) -> dict[str, Any]:
     world.quiet(seconds=seconds)
     took, spent = time.time() - begun, _calls(world) - before
     refused = {queue: len(world.exhume(queue)) for queue in world.buried()}  # some of the seed's email addresses are none
-    records = sum(load.records.values())
+    records = load.records
     return {
         "messages": {"mirror": len(load.mirror), "sync": len(load.sync)},
         "records": records,
-        "tables": dict(load.records),
+        "tables": {table: len(ids) for table, ids in load.ids.items()},
         "refused": refused,
         "enqueued_too_late_seconds": round(late, 1),
         "seconds": round(took, 1),
@@ -159,12 +216,11 @@ def main(patients: int, seconds: float) -> None:
     world.quiet(seconds=seconds)
     prepare(world)
     world.invoke("Sweep")  # its first round only takes down where it stands
-    report = drain(world, load := history(world, patients), seconds)
+    load = history(world, patients)
+    report = {"all new": drain(world, load, seconds), "all changed": drain(world, touched(world, load), seconds)}
     before = _calls(world)
     world.invoke("Sweep")
-    swept = _calls(world)["api"] - before["api"]
-    report["sweep_calls"] = swept
-    report["records_per_call_with_sweep"] = round(sum(load.records.values()) / (report["api_calls"] + swept))
+    report["sweep afterwards"] = {"api_calls": _calls(world)["api"] - before["api"], "records": 2 * load.records}
     folder = Path(ROOT, ".local", "bench")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "calls.json").write_text(json.dumps(report, indent=1) + "\n")

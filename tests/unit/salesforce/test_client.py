@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import jwt
@@ -15,12 +16,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from requests.adapters import BaseAdapter
 
+from omsync.mapping import load_mappings
 from omsync.platform.errors import Permanent, Retryable, Stale
 from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
 from omsync.salesforce.errors import CreateOnly, DuplicateRecord, EntityDeleted, MissingParent, RequestLimit, translate
+from omsync.salesforce.records import SalesforceRecords
+from omsync.sync.ports import Write
 
 ORG = "https://upscript.my.salesforce.example"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -306,3 +310,41 @@ def test_the_last_page_of_a_query_job_has_no_locator(connect: Any) -> None:
     client, _ = connect(Answer(body='"Id"\n"1"\n', headers={"Sforce-Locator": "null", "Sforce-NumberOfRecords": "1"}))
     page = bulk.query_page(client, "750x")
     assert ([row["Id"] for row in page.rows], page.locator, page.count) == (["1"], None, 1)
+
+
+def test_writes_of_any_objects_share_collections_and_parents_are_in_an_earlier_run(connect: Any) -> None:
+    """Nobody names a record of their own run; no request has more than ten runs."""
+    sent: list[list[tuple[str, str]]] = []
+
+    def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+        parts = [part["body"]["records"] for part in request["compositeRequest"]]
+        sent.extend([(record["attributes"]["type"], record.get("OMS_Id__c") or record["Id"]) for record in part] for part in parts)
+        bodies = [[{"success": True, "id": "x", "errors": []} for _ in part] for part in parts]
+        return {"compositeResponse": [{"body": body, "httpStatusCode": 200} for body in bodies]}
+
+    client, _ = connect()
+    client.post_json = lambda path, body, **_: answer(body)  # type: ignore[method-assign]
+    records = SalesforceRecords(client, load_mappings())
+
+    def new(sobject: str, name: str, **parents: str) -> Write:
+        return Write(object=sobject, id=None, fields={f"{one}__r": {"OMS_Id__c": parent} for one, parent in parents.items()}, oms_id=name)
+
+    writes = [
+        new("EmailMessage", "mail", Order="reship"),
+        new("Order", "reship", Parent="order", Patient="ada"),
+        new("Order", "order", Patient="ada", Consultation="elsewhere"),
+        Write(object="Order", id="801", fields={}),
+        new("Communication__c", "call", Patient="ada"),
+        new("EmailMessage", "hello", Patient="ada"),
+        new("Account", "ada"),
+        *[new("EmailMessage" if number % 2 else "Communication__c", f"more-{number}") for number in range(300)],
+    ]
+    assert records.write(writes) == ["x"] * len(writes)
+    assert [len(part) for part in sent] == [200, 106, 1]
+    place = {
+        name: (number, len(list(groupby(sobject for sobject, _ in part[:at]))))
+        for number, part in enumerate(sent)
+        for at, (_, name) in enumerate(part)
+    }
+    assert place["ada"] < place["order"] < place["reship"] < place["mail"]
+    assert all(len(list(groupby(sobject for sobject, _ in part))) <= 10 for part in sent)

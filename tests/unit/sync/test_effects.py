@@ -172,3 +172,19 @@ def test_a_permanent_error_is_a_permanent_outcome() -> None:
 
     [outcome] = run(Recorder(), work, A)
     assert (outcome.kind, str(outcome.error)) == ("permanent", "permanent: no")
+
+
+def test_looking_up_many_parents_is_one_look() -> None:
+    """Their items are read on the way: who has many parents is no hot record, and is written together with its neighbours."""
+    oms = Recorder()
+
+    async def work(key: RecordKey) -> Outcome:
+        await ReadItem(key)
+        if key == A:
+            for number in range(LOOKS + 2):
+                await ReadItem(RecordKey("parents", str(number)))
+        await PatchRow(Patch(key, "k", 1, {}))
+        return Outcome("written", key)
+
+    run(oms, work, A, B)
+    assert [ids for kind, ids in oms.calls if kind == "patch"] == [["a", "b"]]

@@ -206,20 +206,45 @@ def _any_of(wanted: Sequence[SalesforceRef | Lookup]) -> str:
 
 
 def _packed(writes: Sequence[Write], order: Mapping[str, int]) -> Iterator[tuple[collections.Verb, list[int]]]:
-    """Numbers of writes that travel in one Collections request, whatever their objects: creates first, parents before children."""
+    """Numbers of writes that travel in one Collections request, whatever their objects: creates first, parents before children.
+
+    A request saves its records run by run, a run being of one object: a record cannot name another of its own run.
+    """
+    depths = _depths(writes)
     for verb in ("create", "update"):
         numbers = [number for number, write in enumerate(writes) if (write.id is None) == (verb == "create")]
-        numbers.sort(key=lambda number: order.get(writes[number].object, 0))
+        runs = {number: (depths.get(number, 0), order.get(writes[number].object, 0), writes[number].object) for number in numbers}
         part: list[int] = []
-        types: set[str] = set()
-        for number in numbers:
-            if len(part) == RECORDS_PER_COLLECTION or len(types | {writes[number].object}) > TYPES_PER_COLLECTION:
+        for number in sorted(numbers, key=runs.__getitem__):
+            if len(part) == RECORDS_PER_COLLECTION or len({runs[one] for one in (*part, number)}) > TYPES_PER_COLLECTION:
                 yield verb, part
-                part, types = [], set()
+                part = []
             part.append(number)
-            types.add(writes[number].object)
         if part:
             yield verb, part
+
+
+def _depths(writes: Sequence[Write]) -> dict[int, int]:
+    """How many generations of a create's parents are created beside it."""
+    numbers = {write.oms_id: number for number, write in enumerate(writes) if write.id is None and write.oms_id is not None}
+    parents = {number: [numbers[name] for name in _named(writes[number]) if name in numbers] for number in numbers.values()}
+    depths: dict[int, int] = {}
+
+    def depth(number: int, seen: frozenset[int]) -> int:
+        if number not in depths:
+            depths[number] = max((depth(parent, seen | {number}) + 1 for parent in parents[number] if parent not in seen), default=0)
+        return depths[number]
+
+    for number in parents:
+        depth(number, frozenset({number}))
+    return depths
+
+
+def _named(write: Write) -> Iterator[str]:
+    """The external ids that its lookups name."""
+    for value in write.fields.values():
+        if isinstance(value, Mapping):
+            yield from (str(name) for field, name in value.items() if field != "attributes")
 
 
 def _body(write: Write) -> dict[str, object]:

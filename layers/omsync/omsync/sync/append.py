@@ -64,12 +64,23 @@ async def _insert(work: Work, item: Item, row: OmsRow) -> Outcome | None:
         return None
     if leased:
         raise Retryable("another function inserts it", code="sync.lease")
-    item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), now + shared.lease)))
-    written = await _write(work, item, row, Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id))
-    if written is None:
+    write = Write(object=sobject, id=None, fields=fields, version=row.version, oms_id=work.key.id)
+    for _ in range(2):
+        item = await work.save(replace(item, object=sobject, lease=Lease(shared.clock.new_id(), shared.clock.now() + shared.lease)))
+        try:
+            record_id = await WriteRecord(write)
+            break
+        except (Permanent, Retryable) as refused:
+            if isinstance(refused, Permanent) or refused.code not in _UNDER_WAY:
+                item = await work.save(replace(item, lease=None))
+            if not isinstance(refused, MissingParent):
+                raise
+            if not await bring(work, row, refused.external_id):
+                return None
+    else:
         return None
     work.carried_from_oms(item, row)
-    await work.save(_inserted(work, item, row, written))
+    await work.save(_inserted(work, item, row, record_id))
     return Outcome("written", work.key)
 
 
@@ -83,20 +94,6 @@ def _inserted(work: Work, item: Item, row: OmsRow, record_id: str) -> Item:
         lease=None,
         mapping=work.rules.fingerprint,
     )
-
-
-async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | None:
-    """Insert under the lease that `item` holds, which ends here where nothing is on its way. -> the record's id; None: its parent came first."""
-    try:
-        return await WriteRecord(write)
-    except MissingParent as missing:
-        await work.save(replace(item, lease=None))
-        await bring(work, row, missing.external_id)
-        return None
-    except (Permanent, Retryable) as refused:
-        if isinstance(refused, Permanent) or refused.code not in _UNDER_WAY:
-            await work.save(replace(item, lease=None))
-        raise
 
 
 async def _revive(work: Work, item: Item, row: OmsRow, ref: SalesforceRef) -> None:

@@ -98,9 +98,13 @@ type _Posting = tuple[QueueRecord, str, int]
 
 @dataclass(slots=True)
 class _Post:
-    """What a batch sends at its end, each queue's together: to be tried later, or dead. `unreached`: how many its deadline cut off."""
+    """What a batch sends at its end, each queue's together: to be tried later, or dead.
+
+    `unreached`: how many its deadline cut off. `pace`: the jitter of those that wait together.
+    """
 
     unreached: int
+    pace: float
     later: list[_Posting] = field(default_factory=list)
     dead: list[_Posting] = field(default_factory=list)
 
@@ -140,7 +144,7 @@ class Consumer[M: BaseModel]:
             except ValidationError as fault:
                 unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
         settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
-        post = _Post(unreached=sum(not result.reached for _, result in settled))
+        post = _Post(unreached=sum(not result.reached for _, result in settled), pace=self.jitter.uniform(0.5, 1))
         for record, result in settled:
             again += self._settle(record, result, request_id, post)
             _log(record, result)
@@ -184,16 +188,18 @@ class Consumer[M: BaseModel]:
         if isinstance(fault, MissingParent) and attempt >= GIVE_UP_ATTEMPTS:
             fault = Permanent("its parent never came", code="omsync.orphan", record=fault.record)
         if isinstance(fault, Retryable | Stale) or absent(fault) is not None:
-            post.later.append(self._later(record, fault, attempt))
+            post.later.append(self._later(record, fault, attempt, post))
             return []
         return self._bury(record, Result(result.kind, fault, result.record), request_id, post.dead)
 
-    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int) -> _Posting:
+    def _later(self, record: QueueRecord, fault: OmsyncError, attempt: int, post: _Post) -> _Posting:
         blameless = isinstance(fault, BreakerOpen) or absent(fault) is not None or fault.code in _SOON
         counted = min(attempt, PATIENCE - 1) if blameless else attempt
         after = min(SOON_DELAY if blameless else MAX_DELAY, fault.after or 0.0) if isinstance(fault, Retryable) else 0.0
         ceiling = max(after, _ceiling(counted))
-        delay = int(max(after, self.jitter.uniform(ceiling / 2, ceiling)))
+        # children wait together: each call of Salesforce is to bring as many as possible
+        share = post.pace if isinstance(fault, MissingParent) else self.jitter.uniform(0.5, 1)
+        delay = int(max(after, ceiling * share))
         return record, _with_attempt(record.body, attempt if counted + 1 == PATIENCE and blameless else attempt + 1), delay
 
     def _bury(self, record: QueueRecord, result: Result, request_id: str, dead: list[_Posting]) -> list[str]:

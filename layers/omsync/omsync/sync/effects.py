@@ -262,6 +262,7 @@ class Task:
         self.waits_for: Effect[object] | None = None
         self.outcome: Outcome | None = None
         self.looks = 0
+        self._own: RecordKey | None = None  # the first item it reads; others are its parents'
         self.advance(None)
 
     @property
@@ -273,7 +274,9 @@ class Task:
         """Hand over an answer, or raise it if it is an error, and run to the next effect or the end."""
         try:
             self.waits_for = self.work.throw(answer) if isinstance(answer, OmsyncError) else self.work.send(answer)
-            self.looks += isinstance(self.waits_for, ReadItem)
+            if isinstance(self.waits_for, ReadItem):
+                self._own = self._own or self.waits_for.key
+                self.looks += self.waits_for.key == self._own
         except StopIteration as end:
             self._end(cast(Outcome, end.value))
         except OmsyncError as error:

@@ -8,7 +8,7 @@ ends with the newest version, and nothing here needs order, a lock or a ledger.
       compile     row -> records; what is not sent by rule is done
       hold back   children of shared parents that are not there yet, as far as the ledger knows; asked only while parents are missing
       rounds      send; then mend what the answers say: fetch and write missing mirrored parents, hand missing shared ones to the
-                  synchroniser, split creates from updates where a field may only be created, repeat lost races as updates
+                  synchroniser, tell creates from updates where a field may only be created, repeat lost races as updates
       superseded  a stored version above the OMS's own is no success: somebody wrote a version that does not exist
 """
 
@@ -33,6 +33,8 @@ from omsync.sync.messages import MirrorMessage, SyncMessage
 ROUNDS = 4
 #: attempts at which a child asks for its shared parent; before the first the parent's own event has had its time
 ASKING = frozenset({2, 8, 32, 64})
+#: parents that come a second, by experience, and seconds that their children wait at most: who comes back sooner comes back in vain
+PARENTS_A_SECOND, LONGEST_WAIT = 10, 60.0
 
 type Key = tuple[str, str]  # table, OMS id
 
@@ -73,6 +75,7 @@ class _Part:
 
     record: Mapped
     creating: bool
+    turned: bool = False  # Salesforce says that it is the other
     settled: bool = False
     stale: bool = False
 
@@ -153,7 +156,7 @@ class MirrorWriter:
                 jobs[key].attempt = message.attempt
         self._hold_back(jobs)
         self._run(jobs)
-        self._wary = any(isinstance(job.fault, MissingParent) for job in jobs.values())
+        self._pace(job.fault for job in jobs.values())
         results |= {key: jobs[key].result() for key in newest if key in jobs}
         return [results[message.table, message.id] for message in messages]
 
@@ -175,7 +178,8 @@ class MirrorWriter:
             return job
         if not records:
             job.skipped = self.mappings[key[0]].skip_reason(row) or "no target takes it"
-        # A first version has never been written, any other has: where that is wrong, Salesforce says so and the batch is split by a query.
+        # A first version has never been written, any other has: where that is wrong, Salesforce says so, and it is the other way round. Where
+        # that was wrong too (overtaken meanwhile, or another field is missing), the batch is split by a query.
         job.parts = [_Part(record, creating=job.version == 1) for record in records]
         return job
 
@@ -209,6 +213,14 @@ class MirrorWriter:
                 if key in wary and isinstance(fault_of_parent := wary[key].fault, MissingParent):
                     job.fault = fault_of_parent
         self._fetch_parents(asking, jobs)
+
+    def _pace(self, faults: Iterable[OmsyncError | None]) -> None:
+        """Many missing parents take their time: their children come back when most are there, together rather than in dribs and drabs."""
+        missing = [fault for fault in faults if isinstance(fault, MissingParent)]
+        self._wary = bool(missing)
+        after = min(LONGEST_WAIT, len({fault.external_id for fault in missing}) / PARENTS_A_SECOND)
+        for fault in missing:
+            fault.after = after
 
     def _parents(self, job: _Job, tables: Container[str]) -> Iterator[Key]:
         """Whom the job's lookups name, of these tables."""
@@ -360,7 +372,10 @@ def _settle(job: _Job, part: _Part, outcome: Outcome, lacking: list[tuple[_Job, 
     elif isinstance(fault, MissingParent):
         lacking.append((job, fault))
     elif isinstance(fault, CreateOnly) and _has_create_only(part.record):
-        unsplit.append(part)
+        if part.turned:
+            unsplit.append(part)
+        else:
+            part.creating, part.turned = not part.creating, True
     elif isinstance(fault, DuplicateRecord):
         part.creating = False  # another writer was first: once more, as an update
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from omsync.mapping import DEFAULT_OWNER_ID
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.births import oms_id
 from omsync.sync.context import Work
@@ -63,22 +64,31 @@ async def follow_merges(work: Work, row: OmsRow, units: Iterable[str]) -> OmsRow
     return row
 
 
-async def bring(work: Work, row: OmsRow, parent_id: str) -> None:
-    """Write the missing parent of this row to Salesforce."""
+async def bring(work: Work, row: OmsRow, parent_id: str) -> bool:
+    """Write the missing parent of this row to Salesforce. True: it is there; False: the row is to be looked at again."""
     table = next(
         (unit.parent for name, unit in work.rules.units.items() if unit.parent and work.rules.reference(name, row) == parent_id), None
     )
+    if table is None and parent_id == DEFAULT_OWNER_ID:
+        raise Permanent(
+            "no User stands in for staff who have none: `omsync migrate plan` sees to it", code="sync.owner", record=str(work.key)
+        )
     if table is None:
         raise Permanent("Salesforce misses a parent that this row does not name", code="sync.parent", record=str(work.key))
     key = RecordKey(table, parent_id)
     if work.shared.registry.shared(table) is None:
         await Ensure(key)
-        return
+        return True
     outcome = await Await(key)
-    if outcome.kind not in ("in_step", "written", "retired") and not isinstance(outcome.error, LeftOut):
+    if outcome.kind in ("in_step", "written"):
+        return True
+    if isinstance(outcome.error, LeftOut):
+        return True
+    if outcome.kind != "retired":
         now = await ReadRow(work.key)
         if now is not None and now.version == row.version:  # else it names another parent by now
             _fail(outcome, key)
+    return False
 
 
 async def bear_parents(
