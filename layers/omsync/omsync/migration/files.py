@@ -21,8 +21,10 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, cast
 
 from omsync.migration.model import Part
@@ -77,19 +79,28 @@ class CsvParts:
 
     def __init__(self, sobject: str, header: Sequence[str], files: Files, folder: str) -> None:
         self.object, self._files, self._folder = sobject, files, folder
-        self._header = encode(header)
+        self._text = io.StringIO()
+        self._writer = csv.writer(self._text, lineterminator="\n")  # LF, as the job declares
+        self._header = self._encoded(header)
         self._lines: Lines | None = None
         self.parts: list[Part] = []
 
     def write(self, values: Sequence[str]) -> None:
         """One record's line."""
-        line = encode(values)
+        line = self._encoded(values)
         if self._lines is not None and self._lines.raw + len(line) > MAX_RAW:
             self.close()
         if self._lines is None:
             self._lines = Lines()
             self._lines.write(self._header)
         self._lines.write(line)
+
+    def _encoded(self, values: Sequence[str]) -> bytes:
+        self._writer.writerow(values)
+        line = self._text.getvalue().encode("utf-8", "replace")
+        self._text.seek(0)
+        self._text.truncate()
+        return line
 
     def close(self) -> None:
         """Store what is open as one more part."""
@@ -103,13 +114,6 @@ class CsvParts:
         """Forget what is not stored."""
         if self._lines is not None:
             self._lines.close()
-
-
-def encode(values: Sequence[str]) -> bytes:
-    """A CSV line with LF, as the job declares."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(values)
-    return out.getvalue().encode("utf-8", "replace")
 
 
 def read_lines(files: Files, name: str) -> Iterator[Any]:
@@ -131,21 +135,41 @@ def write_lines(files: Files, name: str, values: Iterable[object]) -> str:
 
 
 def csv_content(files: Files, part: Part, without: frozenset[str]) -> tuple[IO[bytes], set[str]]:
-    """A part's raw CSV as a stream on disk, without the rows of these ids; and the ids it holds."""
+    """A part's raw CSV as a stream on disk, without the rows of these ids; and the ids it holds. Mostly nothing is left out."""
+    ids = csv_ids(files, part)
+    out = cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  (the caller closes it)
+    with _unpacked(files, part) as raw:
+        if ids.isdisjoint(without):
+            shutil.copyfileobj(raw, out, 1 << 20)
+        else:
+            text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+            writer = csv.writer(text, lineterminator="\n")
+            header, place, rows = _rows(raw)
+            writer.writerow(header)
+            writer.writerows(row for row in rows if row[place] not in without)
+            text.detach()
+    out.seek(0)
+    return out, ids - without
+
+
+def csv_ids(files: Files, part: Part) -> set[str]:
+    """The ids of a part's rows."""
+    with _unpacked(files, part) as raw:
+        _, place, rows = _rows(raw)
+        return {row[place] for row in rows}
+
+
+@contextmanager
+def _unpacked(files: Files, part: Part) -> Iterator[IO[bytes]]:
     packed = files.open(part.file)
     if packed is None:
         raise Permanent(f"{part.file} is gone", code="migration.file")
-    out = cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  (the caller closes it)
-    ids: set[str] = set()
     with packed, gzip.open(packed, "rb") as raw:
-        text = io.TextIOWrapper(cast("IO[bytes]", raw), encoding="utf-8", newline="")
-        rows = csv.reader(text)
-        header = next(rows)
-        place = header.index("OMS_Id__c")
-        out.write(encode(header))
-        for row in rows:
-            if row[place] not in without:
-                ids.add(row[place])
-                out.write(encode(row))
-    out.seek(0)
-    return out, ids
+        yield cast("IO[bytes]", raw)
+
+
+def _rows(raw: IO[bytes]) -> tuple[list[str], int, Iterator[list[str]]]:
+    """(header, the id's place in it, rows)."""
+    rows = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+    header = next(rows)
+    return header, header.index("OMS_Id__c"), rows

@@ -15,10 +15,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 from omsync.mapping import File, Mappings, TableMapping
-from omsync.migration.files import csv_content, read_lines, write_lines
+from omsync.migration.files import csv_content, csv_ids, read_lines, write_lines
 from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
 from omsync.migration.ports import Files, Ledger, Live, Salesforce, States
 from omsync.migration.source import chunk_path
@@ -155,8 +155,16 @@ class _PartWork:
             self._part.job = self._job()
             self._save()
             with content as stream:
-                self._load.salesforce.upload(self._part.job, stream)
+                self._upload(self._part.job, stream)
         return Outcome(outcome="wait", wait_seconds=1)
+
+    def _upload(self, job: str, content: IO[bytes]) -> None:
+        """A job that somebody ended meanwhile takes no upload; what became of it is collected like any other's results."""
+        try:
+            self._load.salesforce.upload(job, content)
+        except Permanent:
+            if not self._load.salesforce.look(job).done:
+                raise
 
     def _known_elsewhere(self, ids: set[str], there: set[str], loaded: Mapping[str, str]) -> set[str]:
         """Rows of this part that somebody else has inserted."""
@@ -164,9 +172,7 @@ class _PartWork:
         return others & self._all_ids() - ids if others else set()
 
     def _all_ids(self) -> set[str]:
-        content, ids = csv_content(self._load.files, self._part, frozenset())
-        content.close()
-        return ids
+        return csv_ids(self._load.files, self._part)
 
     def _job(self) -> str:
         """An open job nobody has claimed: one whose creator never learned its id, else a new one."""
