@@ -6,7 +6,7 @@ import tracemalloc
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -111,6 +111,21 @@ def test_an_aborted_job_is_followed_by_one_with_the_rest(world: World) -> None:
     assert [len(job.rows) for job in world.org.jobs.values()] == [6, 4]
     assert world.chunks.read(REF).verified == 6
     assert world.live.asked == [], "its own rows are not somebody else's"
+
+
+def test_a_job_aborted_before_its_upload_is_followed_by_another(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    upload = world.org.upload
+
+    def refused(job: str, content: IO[bytes]) -> None:
+        world.org.upload = upload  # type: ignore[method-assign]
+        world.org.abort(job)
+        raise Permanent("the job is aborted", code="INVALIDJOBSTATE")
+
+    world.org.upload = refused  # type: ignore[method-assign]
+    assert world.whole(REF).outcome == "done"
+    assert [job.state for job in world.org.jobs.values()] == ["Aborted", "JobComplete"]
+    assert world.chunks.read(REF).verified == 3
 
 
 def test_a_paused_migration_begins_no_job(world: World) -> None:
