@@ -29,7 +29,8 @@ class Digests:
             raise Permanent(f"the ledger's current key {current!r} is not among {sorted(keys)}", code="ledger.key")
         if any(":" in name for name in keys):
             raise Permanent("a key's name holds no colon", code="ledger.key")
-        self._keys, self._current = dict(keys), current
+        self._keys = {name: hmac.new(key, digestmod=hashlib.sha256) for name, key in keys.items()}  # copied for each value
+        self._current = current
 
     def of(self, key: RecordKey, unit: str, value: UnitValue) -> str:
         return self._digest(self._current, key, unit, value)
@@ -47,5 +48,6 @@ class Digests:
 
     def _digest(self, name: str, key: RecordKey, unit: str, value: UnitValue) -> str:
         text = _TEXT([key.table, key.id, unit, value])
-        raw = hmac.digest(self._keys[name], text.encode(), hashlib.sha256)[:BYTES]
-        return f"{name}:{base64.urlsafe_b64encode(raw).decode().rstrip('=')}"
+        keyed = self._keys[name].copy()
+        keyed.update(text.encode())
+        return f"{name}:{base64.urlsafe_b64encode(keyed.digest()[:BYTES]).decode().rstrip('=')}"
