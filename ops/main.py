@@ -24,6 +24,7 @@ GROUPS = {
     "migrate": ("ops.migrate", "Plan, run, watch and prove the migration."),
     "trace": ("ops.trace", "Show one record's life across both systems."),
     "status": ("ops.status", "Show queues, lag, API budget, breakers, sweep and open Cases."),
+    "reconcile": ("ops.reconcile", "Compare both systems value by value, and have what differs looked at."),
     "redrive": ("ops.redrive", "Send messages of a DLQ to work again."),
 }
 

@@ -113,3 +113,19 @@ def test_status_tells_lag_budget_breakers_and_sweep(stack: Stack, world: World) 
     assert told["breakers"]["salesforce"]["state"] == told["breakers"]["oms"]["state"] == "closed"
     assert told["sweep"]["oms"]["feeds"] >= 22
     assert told["queues"]["SyncQueue"]["consumer"] == "Enabled"
+
+
+def test_what_somebody_changed_past_the_rules_is_found_and_repaired(stack: Stack, world: World) -> None:
+    """Somebody with the integration's rights overwrites a value that belongs to the OMS: no event tells of it, a comparison does."""
+    product = world.oms.create("products", sku=f"REC-{uuid.uuid4().hex[:8]}", name="As listed", product_type="otc", list_price_cents=100)
+    held = until(lambda: world.org.find("Product2", product["id"]), seconds=60)
+    assert held is not None
+    world.org.edit("Product2", held["Id"], user="integration", Name="As tampered with")
+    done = stack.omsync("reconcile", "products", "--repair", "--json", check=False)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    [difference] = [one for table in told["tables"] for one in table["differences"] if product["id"] in one["record"]]
+    assert (difference["kind"], difference["fields"]) == ("different", ["Name"])
+    assert "As tampered with" not in done.stdout
+    assert told["enqueued"] >= 1
+    world.shows("Product2", held["Id"], "Name", "As listed", seconds=60)
