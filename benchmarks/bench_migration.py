@@ -2,7 +2,7 @@
 
     python benchmarks/bench_migration.py [--rows 10000] [--million] [--home DIR]
 
-    omsync       extract, load, link, verify: the steps of the functions, in two warm processes, a chunk of 10,000 rows each
+    omsync       extract, load, link, verify: the steps of the functions, two chunks of 5,000 rows at a time in two warm processes
     plain        a script with simple-salesforce's bulk2
     cumulusci    CumulusCI's load_dataset
     sfdmu        the sf plugin
@@ -36,13 +36,14 @@ TABLES = {
 }
 ALL_STEPS = (("source", "extract"), ("org", "load"), ("org", "link"), ("org", "verify"))
 MILLION = "order_status_history"
+CHUNK_ROWS = 5_000
 
 
 def omsync(bench: Bench, table: str, _: Sequence[bytes]) -> dict[str, Any]:
     """All of it, to the last value verified."""
     name = bench.named()
     begun = time.monotonic()
-    refs = bench.refs(name, table)
+    refs = bench.refs(name, table, CHUNK_ROWS)
     calls, peak = bench.workers.run(refs, ALL_STEPS)
     seconds = time.monotonic() - begun
     states = bench.org.chunks.read_many(refs)

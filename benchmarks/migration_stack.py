@@ -218,11 +218,11 @@ class Bench:
             self.source.plan.survivors(name, run)
         return name
 
-    def refs(self, name: str, table: str) -> list[ChunkRef]:
-        """A table's chunks."""
+    def refs(self, name: str, table: str, rows: int = 10_000) -> list[ChunkRef]:
+        """A table's chunks of so many rows."""
         from omsync.migration.plan import read_refs
 
-        plan = self.source.plan.run(name, self.mappings[table].run)
+        plan = self.source.plan.run(name, self.mappings[table].run, rows=rows)
         return [ref for ref in read_refs(self.source.files, plan) if ref.table == table]
 
     def load(self, *tables: str) -> None:
