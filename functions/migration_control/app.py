@@ -16,5 +16,5 @@ steps = bootstrap_migration.org_steps()
 @tracer.capture_lambda_handler(capture_response=False)
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"step": "prepare"|"reopen"|"ask"|"approved"|"quiet"|"judge"|"certify"|"approve"|"pause"|"status", ...}` -> `{"outcome": ...}`."""
+    """`{"step": "prepare"|"report"|"reopen"|"ask"|"approved"|"quiet"|"judge"|"certify"|"approve"|"pause"|"status", ...}` -> `{"outcome": ...}`."""
     return control_step(steps, event)

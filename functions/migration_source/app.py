@@ -16,5 +16,5 @@ steps = bootstrap_migration.source_steps()
 @tracer.capture_lambda_handler(capture_response=False)
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"step": "plan"|"examine"|"extract"|"delta", ...}` -> `{"outcome": ...}`."""
+    """`{"step": "plan"|"survey"|"examine"|"extract"|"delta", ...}` -> `{"outcome": ...}`."""
     return source_step(steps, event)
