@@ -229,6 +229,16 @@ def test_parents_go_before_children_in_one_batch() -> None:
     assert [sobject for sobject, _ in house.org.sent] == ["Intake_Response__c", "Payment__c", "Refund__c"]
 
 
+def test_a_parent_of_the_same_table_goes_before_in_a_request_of_its_own() -> None:
+    house = House()
+    house.there("Account", 900)
+    house.there("Order", 7)
+    elder, child = (row("shipments", number, order_id=uid(7), patient_id=uid(900)) for number in (2, 1))
+    child["return_of_id"] = elder["id"]
+    assert house.write(message("shipments", child), message("shipments", elder)) == ["applied"] * 2
+    assert (house.org.calls, house.org.sent) == (1, [("Shipment__c", 1), ("Shipment__c", 1)])
+
+
 def test_a_missing_mirrored_parent_is_fetched_and_written_first() -> None:
     house = House()
     house.there("Account", 900)

@@ -258,19 +258,33 @@ class MirrorWriter:
         return lacking, unsplit
 
     def _batches(self, jobs: Sequence[_Job]) -> Iterator[tuple[Batch, list[tuple[_Job, _Part]]]]:
-        """Open parts as batches of one object and kind, parents before children, siblings beside each other."""
-        groups: dict[tuple[int, int, bool], list[tuple[_Job, _Part]]] = {}
+        """Open parts as batches of one object and kind, parents before children (of the same table too), siblings beside each other."""
+        generations = self._generations(jobs)
+        groups: dict[tuple[int, int, int, bool], list[tuple[_Job, _Part]]] = {}
         for job in jobs:
             for place, part in enumerate(job.parts):
                 if not part.settled:
-                    limited = _has_create_only(part.record)
-                    groups.setdefault((self._order[job.key[0]], place, limited and part.creating), []).append((job, part))
+                    creating = _has_create_only(part.record) and part.creating
+                    groups.setdefault((self._order[job.key[0]], generations[job.key], place, creating), []).append((job, part))
         for _, members in sorted(groups.items(), key=lambda item: item[0]):
             members.sort(key=_beside_siblings)
             for places in chunked(members):
                 records = [self.render(part.record, creating=part.creating or not _has_create_only(part.record)) for _, part in places]
                 target = places[0][1].record.target
                 yield Batch(target.object, "upsert", records, target.external_id), list(places)
+
+    def _generations(self, jobs: Sequence[_Job]) -> dict[Key, int]:
+        """How many ancestors of its own table a job has among the others: nobody can name a record of the same request."""
+        parents = {job.key: list(self._parents(job, {job.key[0]})) for job in jobs}
+        found: dict[Key, int] = {}
+
+        def generation(key: Key, seen: frozenset[Key]) -> int:
+            if key not in found:
+                elders = [parent for parent in parents[key] if parent in parents and parent not in seen]
+                found[key] = max((generation(parent, seen | {parent}) + 1 for parent in elders), default=0)
+            return found[key]
+
+        return {key: generation(key, frozenset({key})) for key in parents}
 
     def _attach(self, job: _Job, part: _Part, record_id: str) -> None:
         try:
