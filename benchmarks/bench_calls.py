@@ -36,6 +36,7 @@ from local.stack.deploy import Aws, outputs
 from local.stack.home import ROOT, Home
 from omsync.mapping import DEFAULT_OWNER_ID, load_mappings
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.portions import row_length
 from omsync.sync.work import MappedRoutes
 from tests.e2e.conftest import Stack
 from tests.e2e.world import World
@@ -108,7 +109,7 @@ def _load(rows: Iterable[tuple[str, dict[str, Any]]]) -> Load:
             load.mirror.append(MirrorMessage(table=table, id=row["id"], version=row["version"], row=row, **common))
         elif owner not in looked:
             looked.add(owner)
-            load.sync.append(SyncMessage(table=owner[0], id=owner[1], **common))
+            load.sync.append(SyncMessage(table=owner[0], id=owner[1], length=row_length(row), **common))
         if mappings[table].mode != "embedded" and mappings[table].skip_reason(row) is None:
             load.ids.setdefault(table, set()).add(str(row["id"]))
     return load

@@ -1,6 +1,6 @@
-"""The sync on the embedded stack: lag of each direction under a steady load, and changed records per Salesforce call when there is much to do.
+"""The sync's lag on the embedded stack, each direction, under a steady load. (`bench_calls.py` counts what a load costs in API calls.)
 
-    python benchmarks/bench_sync.py [--rate 20] [--seconds 180] [--patients 150]
+    python benchmarks/bench_sync.py [--rate 20] [--seconds 180] [--direction oms] [--direction salesforce]
 
 Needs a stack that is up (`make up`; OMSYNC_HOME names another one). Lags are differences of the two systems' own commit times. Prints one
 JSON object, writes it and a page with the distributions to `.local/bench/`.
@@ -174,42 +174,15 @@ def from_salesforce(world: World, rate: float, seconds: float) -> tuple[list[flo
     return [arrived[note] - at for note, at in saved.items() if note in arrived], reached
 
 
-def records_per_call(world: World, patients: int) -> dict[str, Any]:
-    """Much waits at once: the sync's own calls, reads and all, for the records it brings."""
-    company = Company(world)
-    company.open()
-    world.quiet(seconds=120)
-    world.oms.pushes(paused=True)
-    before = company.changed
-    while len(company.patients) < patients:
-        company.step()
-    rows = {table: len(found) for table, found in company.created.items()}
-    world.org.admin("DELETE", "calls")
-    used = world.org.admin("GET", "calls")["api"]
-    begun = time.monotonic()
-    world.oms.pushes(paused=False)
-    world.quiet(seconds=300)
-    calls = world.org.admin("GET", "calls")
-    records = sum(rows.values())
-    return {
-        "events": company.changed - before,
-        "records": records,
-        "rows": rows,
-        "api_calls": calls["api"] - used,
-        "records_per_call": round(records / max(1, calls["api"] - used), 1),
-        "changes_per_call": round((company.changed - before) / max(1, calls["api"] - used), 1),
-        "seconds": round(time.monotonic() - begun, 1),
-        "by_kind": calls["calls"],
-    }
-
-
-def page(report: Mapping[str, Any], lags: Mapping[str, Sequence[float]]) -> str:
+def page(report: Mapping[str, Any]) -> str:
     """A page that needs nothing but itself."""
-    parts = [f"<h2>{title}</h2>{_histogram(found)}<pre>{json.dumps(report[title], indent=1)}</pre>" for title, found in lags.items()]
-    calls = f"<h2>records per call</h2><pre>{json.dumps(report['records_per_call'], indent=1)}</pre>"
+    parts = []
+    for title, found in report.items():
+        figures = {name: value for name, value in found.items() if name != "lags"}
+        parts.append(f"<h2>{title}</h2>{_histogram(found['lags'])}<pre>{json.dumps(figures, indent=1)}</pre>")
     style = "body{font:14px system-ui;margin:2em;max-width:60em}rect{fill:#2a6f97}text{font-size:11px;fill:#333}"
-    title = f"Lag of the sync, {report['at']}"
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style><h1>{title}</h1>{"".join(parts)}{calls}</html>'
+    title = "Lag of the sync"
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style><h1>{title}</h1>{"".join(parts)}</html>'
 
 
 def _histogram(lags: Sequence[float]) -> str:
@@ -226,26 +199,31 @@ def _histogram(lags: Sequence[float]) -> str:
     return f'<svg viewBox="0 0 800 200" role="img" aria-label="distribution of lags">{"".join(drawn)}</svg>'
 
 
+DIRECTIONS = {"oms": ("OMS to Salesforce", from_oms), "salesforce": ("Salesforce to OMS", from_salesforce)}
+
+
 @click.command()
-@click.option("--rate", default=20.0, help="changes a second")
-@click.option("--seconds", default=180.0, help="for so long, each direction")
-@click.option("--patients", default=150, help="stories that wait at once, for records per call")
-def main(rate: float, seconds: float, patients: int) -> None:
+@click.option("--rate", default=20.0, show_default=True, help="changes a second")
+@click.option("--seconds", default=180.0, show_default=True, help="for so long, each direction")
+@click.option("--direction", "directions", type=click.Choice(list(DIRECTIONS)), multiple=True, help="where changes come from [both]")
+def main(rate: float, seconds: float, directions: Sequence[str]) -> None:
     """Measure and draw."""
     home = Home.here()
     told = home.endpoints()
     world = World(Stack(home.path, told, outputs(Aws(told["aws_endpoint_url"]))))
-    lags: dict[str, list[float]] = {}
-    report: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "rate": rate, "seconds": seconds}
-    for title, measure in (("OMS to Salesforce", from_oms), ("Salesforce to OMS", from_salesforce)):
-        lags[title], reached = measure(world, rate, seconds)
-        report[title] = summary(lags[title], reached)
-    report["records_per_call"] = records_per_call(world, patients)
     folder = Path(ROOT, ".local", "bench")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sync.json").write_text(json.dumps({**report, "lags": lags}, indent=1) + "\n")
-    (folder / "sync.html").write_text(page(report, lags))
-    print(json.dumps(report, indent=1))
+    kept = folder / "sync.json"
+    report: dict[str, Any] = {}
+    for title, measure in (DIRECTIONS[one] for one in directions or DIRECTIONS):
+        lags, reached = measure(world, rate, seconds)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        report[title] = {"at": now, "seconds": seconds, "wanted_rate": rate, **summary(lags, reached), "lags": lags}
+    earlier = json.loads(kept.read_text()) if kept.exists() else {}
+    report = {title: found for title, _ in DIRECTIONS.values() if (found := report.get(title) or earlier.get(title))}
+    kept.write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "sync.html").write_text(page(report))
+    print(json.dumps({title: {**found, "lags": len(found["lags"])} for title, found in report.items()}, indent=1))
 
 
 if __name__ == "__main__":

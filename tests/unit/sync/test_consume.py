@@ -405,3 +405,10 @@ def test_a_queue_that_needs_both_systems_waits_for_both() -> None:
 )
 def test_a_troublesome_record_is_told_from_an_absent_system(fault: OmsyncError | None, system: str | None) -> None:
     assert absent(fault) == system
+
+
+def test_what_is_too_much_for_a_batch_is_sent_again_unread() -> None:
+    house = House(always(None))
+    assert house.handle(QueueRecord("1", 1, "not even json", postponed=True)) == []
+    assert [body for body, _ in house.queue.sent] == ["not even json"]
+    assert house.dlq.sent == []

@@ -41,6 +41,7 @@ from omsync.sync.measure import EmfMetrics
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.mirror import MirrorWriter
 from omsync.sync.parents import standing
+from omsync.sync.portions import assumed
 from omsync.sync.ports import Ports
 from omsync.sync.records import Outcome, RecordKey, RecordRef
 from omsync.sync.rules import MappedRegistry, Org
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 MARGIN_SECONDS = 15.0
 #: how long what is known of the org is taken for true
 ORG_SECONDS = 300.0
+#: bytes that a batch brings by reference at most, or one body: about what Lambda lets it bring by value
+OPENED_BYTES = 6 * 1024 * 1024
 
 
 class Deadline:
@@ -307,7 +310,7 @@ class _Workshop(_House):
     def mirror_worker(self) -> MirrorWorker:
         """Writes mirrored rows."""
         staff = StaffMatcher(self.compiled, OrgUsers(self.client), self.oms)
-        return MirrorWorker(self.writer, staff, self.metrics, utc_now)
+        return MirrorWorker(self.writer, staff, self.metrics, utc_now, assumed(self.mappings))
 
     def sync_worker(self) -> SyncWorker:
         """Looks at shared records."""
@@ -320,7 +323,9 @@ class _Workshop(_House):
             family=self.family,
             clock=SystemClock(),
         )
-        return SyncWorker(LazySynchroniser(self, ports), self.cases.records_of, deadline.microseconds, self.metrics, utc_now)
+        return SyncWorker(
+            LazySynchroniser(self, ports), self.cases.records_of, deadline.microseconds, self.metrics, utc_now, assumed(self.mappings)
+        )
 
     def consumer[M: BaseModel](self, model: type[M], worker: Callable[[Sequence[M]], Sequence[Result]], *, isolated: bool = False) -> Queue:
         """A consumer of this function's queue."""
@@ -424,8 +429,14 @@ def handler_of(queue: Queue) -> Callable[[Mapping[str, Any], LambdaContext], dic
 
     def consume(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         deadline.set(context.get_remaining_time_in_millis())
-        records, unread = [], []
+        records, unread, opened = [], [], 0
         for record in event["Records"]:
+            receives = int(record["attributes"]["ApproximateReceiveCount"])
+            size = queue.payloads.bytes_of(record["body"])
+            if size and opened and opened + size > OPENED_BYTES:
+                records.append(QueueRecord(str(record["messageId"]), receives, str(record["body"]), postponed=True))
+                continue
+            opened += size
             try:
                 said = queue.payloads.open(record["body"])
             except Permanent:
@@ -433,7 +444,6 @@ def handler_of(queue: Queue) -> Callable[[Mapping[str, Any], LambdaContext], dic
             except Retryable:
                 unread.append(str(record["messageId"]))
                 continue
-            receives = int(record["attributes"]["ApproximateReceiveCount"])
             records.append(QueueRecord(str(record["messageId"]), receives, str(record["body"]), said))
         again = [*unread, *queue.consume(records, context.aws_request_id)]
         queue.flush()

@@ -74,6 +74,11 @@ class Payloads:
             raise Retryable(f"payload not stored ({_code(fault)})", code="queues.payload") from fault
         return json.dumps({_REFERENCE: key, "bytes": len(content)})
 
+    @staticmethod
+    def bytes_of(body: str) -> int:
+        """How long a body is that lies elsewhere; 0 for one that is here."""
+        return int(json.loads(body)["bytes"]) if body.startswith(f'{{"{_REFERENCE}"') else 0
+
     def open(self, body: str) -> str:
         """The body itself, wherever it is. A reference to nothing is Permanent: the message is older than what it points at."""
         if not body.startswith(f'{{"{_REFERENCE}"'):

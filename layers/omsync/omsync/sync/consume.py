@@ -48,6 +48,7 @@ class QueueRecord:
     receives: int
     body: str
     said: str | None = None
+    postponed: bool = False  # too much for this batch: it is sent again
 
     @property
     def text(self) -> str:
@@ -134,16 +135,19 @@ class Consumer[M: BaseModel]:
         suspects = [] if self.isolated else [record for record in records if record.receives >= SUSPECT_RECEIVES]
         again += self._send([(record, record.body, 0) for record in suspects], self.isolation)
         self.metrics.count("isolated", len(suspects))
-        unreadable: list[tuple[QueueRecord, Result]] = []
+        aside: list[tuple[QueueRecord, Result]] = []
         messages: list[tuple[QueueRecord, M]] = []
         for record in records:
             if record in suspects:
                 continue
+            if record.postponed:
+                aside.append((record, NOT_REACHED))
+                continue
             try:
                 messages.append((record, self.model.model_validate_json(record.text)))
             except ValidationError as fault:
-                unreadable.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
-        settled = unreadable + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
+                aside.append((record, Result("unreadable", Permanent(_first(fault), code="omsync.message"))))
+        settled = aside + list(zip([record for record, _ in messages], self._work([message for _, message in messages]), strict=True))
         post = _Post(unreached=sum(not result.reached for _, result in settled), pace=self.jitter.uniform(0.5, 1))
         for record, result in settled:
             again += self._settle(record, result, request_id, post)

@@ -17,6 +17,7 @@ from omsync.oms.events import CloudEvent, RowModels
 from omsync.platform.problems import Problem
 from omsync.salesforce import hints
 from omsync.sync.messages import LifecycleMessage, MirrorMessage, SyncMessage
+from omsync.sync.portions import row_length
 
 
 class Outbound(Protocol):
@@ -78,7 +79,10 @@ class OmsDoor:
             owner = self.routes.shared_owner(data.table, data.row)
             common = {"correlation_id": event.correlation_id, "origin": "oms", "committed_at": event.time}
             if owner is not None:
-                shared.setdefault(owner, SyncMessage(table=owner[0], id=owner[1], **common))
+                known = shared.get(owner)
+                length = max(row_length(data.row), known.length or 0 if known is not None else 0)
+                first = known or SyncMessage(table=owner[0], id=owner[1], **common)
+                shared[owner] = first.model_copy(update={"length": length})
             if self.routes.is_mirrored(data.table):
                 mirrored.append(MirrorMessage(table=data.table, id=data.id, version=data.version, row=data.row, **common))
         self.mirror.send(mirrored)

@@ -53,6 +53,8 @@ class SyncMessage(_Message):
     change: str | None = None
     record_type: str | None = None
     master_id: str | None = None
+    #: about so many characters its row has, where that is known
+    length: int | None = None
 
     @field_validator("record_type", "master_id", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from omsync.mapping.model import Mappings
 from omsync.platform.errors import Permanent
 from omsync.sync.consume import NOT_REACHED, Result
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.portions import portions, row_length
 from omsync.sync.records import EPOCH, Outcome, RecordKey, RecordRef, SalesforceRef
 
 #: the record type of the Cases that omsync itself opens; closing one settles what it was opened for
@@ -66,12 +67,18 @@ class SyncWorker:
     deadline: Callable[[], int]
     lag: Lag
     now: Callable[[], datetime]
+    assumed: Callable[[str | None, str | None], int] = lambda _table, _object: 0
 
     def __call__(self, messages: Sequence[SyncMessage]) -> list[Result]:
         """One result a message; a record named twice is looked at once."""
         refs = self._refs(messages)
-        wanted = list(dict.fromkeys(ref for ref in refs if isinstance(ref, tuple)))
-        outcomes = dict(zip(wanted, self.synchroniser.synchronise(wanted, deadline=self.deadline()), strict=True))
+        wanted: dict[RecordRef, int] = {}
+        for message, ref in zip(messages, refs, strict=True):
+            if isinstance(ref, tuple):
+                wanted[ref] = max(wanted.get(ref, 0), message.length or self.assumed(message.table, message.sobject))
+        outcomes: dict[RecordRef, Outcome] = {}
+        for portion in portions(list(wanted), wanted.__getitem__):
+            outcomes |= zip(portion, self.synchroniser.synchronise(portion, deadline=self.deadline()), strict=True)
         results = [_result(ref, outcomes[ref]) if isinstance(ref, tuple) else ref for ref in refs]
         self._measure(messages, refs, outcomes)
         return results
@@ -148,6 +155,7 @@ class MirrorWorker:
     staff: Writes
     lag: Lag
     now: Callable[[], datetime]
+    assumed: Callable[[str | None, str | None], int] = lambda _table, _object: 0
 
     def __call__(self, messages: Sequence[MirrorMessage]) -> list[Result]:
         """One result a message."""
@@ -156,12 +164,15 @@ class MirrorWorker:
             (self.staff, [n for n, message in enumerate(messages) if message.table == "staff_users"]),
             (self.writer, [n for n, message in enumerate(messages) if message.table != "staff_users"]),
         ):
-            if chosen:
-                for number, result in zip(chosen, writer.write([messages[n] for n in chosen]), strict=True):
+            for portion in portions(chosen, lambda n: self._length(messages[n])):
+                for number, result in zip(portion, writer.write([messages[n] for n in portion]), strict=True):
                     results[number] = result
         for message, result in zip(messages, results, strict=True):
             observe(self.lag, message.origin, message.committed_at, result, self.now())
         return results
+
+    def _length(self, message: MirrorMessage) -> int:
+        return row_length(message.row) if message.row is not None else self.assumed(message.table, None)
 
 
 class SuspectMessage(SyncMessage):
