@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from omsync.mapping import load_mappings
 from omsync.mapping.compiled import Compiled, compile_mapping
@@ -229,3 +230,10 @@ def test_the_mappings_say_whose_a_table_or_object_is() -> None:
     assert not routes.is_shared_object("Account", "Pharmacy")
     assert routes.is_shared_object("Case", "Integration")
     assert not routes.is_shared_object("Opportunity", None)
+
+
+def test_a_message_whose_row_is_none_is_a_bad_message_and_not_a_bad_batch() -> None:
+    told = {"correlation_id": "c", "origin": "oms", "table": "payments", "id": A, "version": 1}
+    with pytest.raises(ValidationError, match="no id or no version"):
+        MirrorMessage.model_validate({**told, "row": {"note": "sent by hand"}})
+    assert MirrorMessage.model_validate({**told, "row": None}).row is None

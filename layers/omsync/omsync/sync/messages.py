@@ -42,6 +42,14 @@ class MirrorMessage(_Message):
     version: int
     row: dict[str, Any] | None = None
 
+    @field_validator("row")
+    @classmethod
+    def _is_a_row(cls, row: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What is no row is one bad message; unnoticed it would end its whole batch."""
+        if row is not None and not {"id", "version"} <= set(row):
+            raise ValueError("the row has no id or no version")
+        return row
+
 
 class SyncMessage(_Message):
     """Look at this shared record, named by either side's id."""
