@@ -15,7 +15,7 @@ from omsync.platform.bootstrap_sync import OPENED_BYTES, Queue, handler_of
 from omsync.platform.queues import Payloads
 from omsync.sync.consume import QueueRecord, Result
 from omsync.sync.messages import MirrorMessage, SyncMessage
-from omsync.sync.portions import LONG, PORTION, SHORT, assumed, portions, row_length
+from omsync.sync.portions import PORTION, SHORT, assumed, portions, row_length
 from omsync.sync.records import Outcome, RecordRef
 from omsync.sync.work import MirrorWorker, SyncWorker, utc_now
 
@@ -36,12 +36,9 @@ def test_a_row_is_as_long_as_its_texts() -> None:
 
 def test_what_nobody_has_told_is_taken_from_the_mapping() -> None:
     length = assumed(load_mappings())
-    assert (length("clinical_notes", None), length(None, "EmailMessage"), length("orders", None), length(None, "Order")) == (
-        LONG,
-        LONG,
-        SHORT,
-        SHORT,
-    )
+    assert length("orders", None) == length(None, "Order") == SHORT
+    assert length("clinical_notes", None) == SHORT + 131_072
+    assert length(None, "EmailMessage") == SHORT + 2 * 131_072, "as text and as HTML"
 
 
 class Nobody:
@@ -61,7 +58,8 @@ def test_long_records_are_looked_at_portion_by_portion() -> None:
     assert len(worker(told)) == 1000
     untold = [SyncMessage(correlation_id="c", origin="sweep", table="clinical_notes", id=ID.format(n)) for n in range(1000)]
     assert len(worker(untold)) == 1000
-    assert seen == [1000, *[PORTION // LONG] * 7, 1000 - 7 * (PORTION // LONG)]
+    most = PORTION // (SHORT + 131_072)
+    assert seen == [1000, *[most] * (1000 // most), 1000 % most]
 
 
 def test_rows_read_from_the_oms_are_written_portion_by_portion() -> None:
@@ -75,7 +73,7 @@ def test_rows_read_from_the_oms_are_written_portion_by_portion() -> None:
     worker = MirrorWorker(Writer(), Writer(), Nobody(), utc_now, assumed(load_mappings()))
     bare = [MirrorMessage(correlation_id="c", origin="sweep", table="intake_responses", id=ID.format(n), version=1) for n in range(200)]
     assert len(worker(bare)) == 200
-    assert seen == [128, 72]
+    assert seen == [45, 45, 45, 45, 20]
 
 
 class Bucket:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from omsync.mapping.model import Mappings
 
 #: characters of rows worked on at once. Each is there several times: as an answer and parsed, of both sides, and as what is sent
-PORTION = 8 * 1024 * 1024
-#: taken for the length of a row that nobody has told: of a table with texts of any length, and of others
-LONG, SHORT = 64 * 1024, 8 * 1024
-#: fields from this length on make a table long
-_LONG_FIELD = 100_000
+PORTION = 6 * 1024 * 1024
+#: taken for the length of a row that nobody has told, its long texts aside
+SHORT = 6 * 1024
+#: fields from this length on are long texts: taken to be full
+LONG_TEXT = 100_000
 
 
 def portions[T](items: Sequence[T], length: Callable[[T], int], limit: int = PORTION) -> Iterator[Sequence[T]]:
@@ -36,9 +36,10 @@ def row_length(row: Mapping[str, object]) -> int:
 
 def assumed(mappings: Mappings) -> Callable[[str | None, str | None], int]:
     """(table, object) -> how long a row is taken to be."""
-    long: set[str] = set()
+    lengths: dict[str, int] = {}
     for mapping in mappings:
         for target in mapping.targets:
-            if any((one.length or 0) >= _LONG_FIELD for one in target.all_fields.values()):
-                long |= {mapping.table, target.object}
-    return lambda table, sobject: LONG if table in long or sobject in long else SHORT
+            texts = sum(one.length or 0 for one in target.all_fields.values() if (one.length or 0) >= LONG_TEXT)
+            for name in (mapping.table, target.object):
+                lengths[name] = max(lengths.get(name, 0), SHORT + texts)
+    return lambda table, sobject: lengths.get(table or "", 0) or lengths.get(sobject or "", SHORT)
