@@ -23,7 +23,7 @@ from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.collections import Batch, chunked
 from omsync.salesforce.collections import Outcome as Written
 from omsync.salesforce.errors import translate
-from omsync.salesforce.query import in_list, query
+from omsync.salesforce.query import in_list, query, quote
 from omsync.sync.ledger import DynamoLedger
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.records import Item, RecordKey
@@ -170,7 +170,7 @@ class LoadUser:
 
     def _user_by_name(self) -> str:
         name = self.client.connection.username
-        row = next(query(self.client, f"SELECT Id FROM User WHERE Username = '{name}'"), None)  # noqa: S608 (our own setting)
+        row = next(query(self.client, f"SELECT Id FROM User WHERE Username = {quote(name)}"), None)  # noqa: S608 (quoted)
         if row is None:
             raise Permanent("the load user cannot see itself", code="salesforce.load_user")
         return str(row["Id"])
