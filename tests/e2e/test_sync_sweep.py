@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.world import Row, World
 from tests.polling import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 def sweep(world: World) -> dict[str, int]:
