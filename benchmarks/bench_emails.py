@@ -123,7 +123,6 @@ def main(patients: int) -> None:
     clinic.open()
     people = together(range(patients), lambda number: clinic.patient(f"p{number}"))
     clinic.settled(seconds=600)
-    world.quiet(seconds=600)
     clinic.oms.pushes(paused=True)
     wanted = together(enumerate(people), lambda one: happens(clinic, one[1], one[0]))
     report: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "patients": patients}
@@ -134,7 +133,6 @@ def main(patients: int) -> None:
     sent = len(clinic.mailbox())
     report["pushed at once"] = measured(clinic, begun, before, sent - emails)
     clinic.settled(seconds=600)
-    world.quiet(seconds=600)
     before, begun = Calls.now(clinic), time.monotonic()
     clinic.pass_time(7)
     clinic.settled(feedback=False, seconds=900)

@@ -181,12 +181,13 @@ def schedules_of(stage: Stage, flow: str) -> list[str]:
     scheduler: Any = stage.systems.aws.client("scheduler")
     orders = [row["id"] for row in stage.oms.rows("orders", patient_id=stage.story.patients[flow])]
     found = []
-    for page in scheduler.get_paginator("list_schedules").paginate():
+    for page in scheduler.get_paginator("list_schedules").paginate(
+        NamePrefix=flow[:20]
+    ):  # the embedded Scheduler lists a hundred and no more
         for entry in page["Schedules"]:
-            if entry["Name"].startswith(flow[:20]):
-                told = scheduler.get_schedule(Name=entry["Name"], GroupName=entry["GroupName"])
-                if any(order in told["Target"]["Input"] for order in orders):
-                    found.append(entry["Name"])
+            told = scheduler.get_schedule(Name=entry["Name"], GroupName=entry["GroupName"])
+            if any(order in told["Target"]["Input"] for order in orders):
+                found.append(entry["Name"])
     return found
 
 

@@ -176,6 +176,7 @@ def the_year(world: World) -> Iterator[Year]:
     year = Year(clinic)
     clinic.oms.pushes(paused=False)
     clinic.open()
+    clinic.good_name()
     clinic.fire("LifecycleOutbox")  # so that the outbox is read from here on
     try:
         live(year)
@@ -242,14 +243,16 @@ def passes(year: Year) -> None:
     clinic.settled(feedback=False)
     year.lost_before = [email for email in clinic.mailbox() if email["to"] == [clinic.address("lost")]]
     clinic.fire("LifecycleOutbox")
-    for waiting in clinic.schedules():
-        if waiting.flow in APART and waiting.entity == year.rows[waiting.flow]["id"]:
+    for flow in APART:
+        mine = [waiting for waiting in clinic.schedules(flow) if waiting.entity == year.rows[flow]["id"]]
+        assert len(mine) == (2 if flow == "refill-due" else 1)
+        for waiting in mine:
             clinic.fire(waiting.name)
     until(lambda: [email for email in clinic.mailbox() if email["to"] == [clinic.address("lost")]], seconds=120, every=0.5)
     clinic.settled(feedback=False)
     clinic.pass_time(400)
     clinic.settled()
-    year.night = [waiting for waiting in clinic.schedules() if waiting.entity == year.rows["night"]["id"]]
+    year.night = [waiting for waiting in clinic.schedules("finish-intake") if waiting.entity == year.rows["night"]["id"]]
     year.post = Post(clinic.run, clinic.mailbox(), clinic.skips())
 
 
