@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOK_SECONDS = 0.1
-#: columns of copies that must differ: a length that leaves room, or a step between copies of a number
+#: columns of copies that must differ
 _UNIQUE = {
-    "patients": {"patient_number": "left(patient_number, 12) || '-' || n", "legacy_id": "NULL"},
-    "orders": {"order_number": "left(order_number, 14) || '-' || n"},
-    "order_status_history": {"seq": "seq + 1000 * n"},
+    "patients": {"patient_number": "'P-' || left(gen_random_uuid()::text, 13)", "legacy_id": "NULL"},
+    "orders": {"order_number": "'O-' || left(gen_random_uuid()::text, 13)"},
+    "order_status_history": {"seq": "seq + n * (SELECT max(seq) FROM order_status_history)"},
 }
 
 
