@@ -165,12 +165,13 @@ def _tell_addresses(console: Console, demo: Demo) -> None:
         ("OMS: its API's pages", f"{endpoints['oms_api_url']}/docs"),
         ("Salesforce simulator", endpoints["salesforce_url"]),
         ("mailbox", endpoints["mailbox_url"]),
-        ("omsync's API", endpoints["api_url"]),
+        ("omsync's API (with a token)", endpoints["api_url"]),
     ]
     if demo.stage is not None and demo.stage.story.account:
         told.insert(2, ("the patient in Salesforce", f"{endpoints['salesforce_url']}/{demo.stage.story.account}"))
     console.print("\nthe stack is up:")
     for name, url in told:
         console.print(f"  {name:28} {url}", highlight=False, soft_wrap=True)
-    home = os.path.relpath(demo.home)
-    console.print(f"  stop it with: OMSYNC_HOME={home} omsync local down\n", highlight=False, soft_wrap=True)
+    console.print("  the org's certificate is the stack's own, so a browser asks about it once", highlight=False, soft_wrap=True)
+    home, omsync = os.path.relpath(demo.home), os.path.relpath(Path(sys.executable).with_name("omsync"))
+    console.print(f"  stop it with: OMSYNC_HOME={home} {omsync} local down\n", highlight=False, soft_wrap=True)
