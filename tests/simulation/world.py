@@ -18,7 +18,6 @@ from rules import COMMAND, MIRRORED, TABLES, fields_of
 
 from omsync.mapping.model import Json
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.errors import MissingParent
 from omsync.sync.ports import (
     Answers,
     Attachment,
@@ -28,6 +27,7 @@ from omsync.sync.ports import (
     Creation,
     Inquiry,
     Lookup,
+    MissingParent,
     Patch,
     Ports,
     Refused,

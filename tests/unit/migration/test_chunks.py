@@ -16,8 +16,7 @@ from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Permanent, Retryable
-from omsync.salesforce.collections import Outcome as Written
-from omsync.salesforce.errors import DuplicateRecord
+from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
 from tests.unit.mapping.samples import sample
 from tests.unit.migration.world import World, refused

@@ -25,11 +25,10 @@ from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.salesforce.bulk import Job, QueryPage
-from omsync.salesforce.collections import Outcome as Written
-from omsync.salesforce.errors import DuplicateRecord
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
 
 IDS = {

@@ -18,7 +18,7 @@ from omsync.mapping.rows import row_model
 from omsync.migration.steps import StepEvent
 from omsync.oms import events
 from omsync.platform.requests import body_of, headers_of
-from omsync.salesforce import hints
+from omsync.sync import hints
 from omsync.sync.messages import LifecycleMessage, MirrorMessage, SyncMessage
 from omsync.sync.work import SuspectMessage
 from tests.unit.test_template import TEMPLATES, CloudFormation

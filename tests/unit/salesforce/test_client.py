@@ -22,9 +22,9 @@ from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
-from omsync.salesforce.errors import CreateOnly, DuplicateRecord, EntityDeleted, MissingParent, RequestLimit, translate
+from omsync.salesforce.errors import EntityDeleted, RequestLimit, translate
 from omsync.salesforce.records import SalesforceRecords
-from omsync.sync.ports import Write
+from omsync.sync.ports import CreateOnly, DuplicateRecord, MissingParent, Write
 
 ORG = "https://upscript.my.salesforce.example"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -12,8 +12,8 @@ from moto import mock_aws
 
 from omsync.platform.errors import Retryable
 from omsync.platform.settings import Migration
-from omsync.salesforce.limits import DAY_SECONDS, REQUESTS_PER_WINDOW, SHORT, WINDOWS, Usage, window
 from omsync.sync.budget import FRESH_SECONDS, Noted, spread
+from omsync.sync.limits import DAY_SECONDS, REQUESTS_PER_WINDOW, SHORT, WINDOWS, Usage, window
 from omsync.sync.stores import DynamoBudget, EventSourceWindows
 
 

@@ -11,7 +11,6 @@ import pytest
 from pydantic import BaseModel
 
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.errors import MissingParent
 from omsync.sync.breaker import PAUSE as BREAKER_PAUSE
 from omsync.sync.breaker import THRESHOLD, Breakers, BreakerState, System, absent, attend
 from omsync.sync.consume import (
@@ -26,6 +25,7 @@ from omsync.sync.consume import (
     QueueRecord,
     Result,
 )
+from omsync.sync.ports import MissingParent
 from omsync.sync.stores import EventSourceValves
 
 

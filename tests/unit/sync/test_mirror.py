@@ -18,10 +18,11 @@ from omsync.mapping import load_mappings
 from omsync.mapping.compiled import Compiled, compile_mapping
 from omsync.mapping.outward import Record as Mapped
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.collections import Batch, Outcome, calls
-from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
+from omsync.salesforce.collections import calls
 from omsync.sync.messages import MirrorMessage
 from omsync.sync.mirror import MirrorWriter
+from omsync.sync.ports import Batch, CreateOnly, DuplicateRecord, MissingParent
+from omsync.sync.ports import Written as Outcome
 
 MAPPINGS = load_mappings()
 COMMON = {"created_at": "2026-01-01T00:00:00.000000Z", "updated_at": "2026-01-01T00:00:00.000000Z", "deleted_at": None, "change_xid": "1"}

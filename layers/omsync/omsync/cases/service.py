@@ -16,10 +16,10 @@ from typing import Final
 from omsync.platform.errors import OmsyncError, Permanent
 from omsync.salesforce import collections
 from omsync.salesforce.client import SalesforceClient
-from omsync.salesforce.collections import Batch, chunked
+from omsync.salesforce.collections import chunked
 from omsync.salesforce.query import in_list, query, quote
 from omsync.sync.consume import Result
-from omsync.sync.ports import Answers, CaseRequest, CaseStatus
+from omsync.sync.ports import Answers, Batch, CaseRequest, CaseStatus
 
 RECORD_TYPE: Final = "Integration"
 QUEUE: Final = "Integration_Issues"

@@ -20,12 +20,12 @@ from omsync.platform.errors import OmsyncError, Permanent, Stale
 from omsync.salesforce import bulk, collections, files
 from omsync.salesforce.bulk import Job, QueryPage
 from omsync.salesforce.client import SalesforceClient
-from omsync.salesforce.collections import Batch, chunked
-from omsync.salesforce.collections import Outcome as Written
+from omsync.salesforce.collections import chunked
 from omsync.salesforce.errors import translate
 from omsync.salesforce.query import in_list, query, quote
 from omsync.sync.ledger import DynamoLedger
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.ports import Batch, Verb, Written
 from omsync.sync.records import Item, RecordKey
 from omsync.sync.stores import aws_fault
 
@@ -218,7 +218,7 @@ class LoadUser:
         """Update by Salesforce id."""
         return self._write(sobject, "update", records)
 
-    def _write(self, sobject: str, verb: collections.Verb, records: Sequence[Mapping[str, object]]) -> list[Written]:
+    def _write(self, sobject: str, verb: Verb, records: Sequence[Mapping[str, object]]) -> list[Written]:
         headers = {"Sforce-Auto-Assign": "FALSE"} if sobject == "Case" else {}
         batches = [Batch(sobject, verb, part, headers=headers) for part in chunked(records)]
         return [one for outcomes in collections.write(self.client, batches, repeatable=verb == "update") for one in outcomes]

@@ -19,7 +19,7 @@ from omsync.migration.model import ChunkRef, Outcome
 from omsync.migration.ports import Files, Live, Salesforce
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Retryable, Stale
-from omsync.salesforce.errors import MissingParent
+from omsync.sync.ports import MissingParent
 
 #: records of one Composite call
 ROWS = 1000

@@ -26,9 +26,9 @@ from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.platform.telemetry import logger
 from omsync.salesforce.bulk import Job
-from omsync.salesforce.errors import DuplicateRecord, MissingParent
 from omsync.salesforce.query import in_list, quote
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.ports import DuplicateRecord, MissingParent
 from omsync.sync.records import Item, Lease, Mark, RecordKey
 from omsync.sync.rules import MappedRegistry, Org
 

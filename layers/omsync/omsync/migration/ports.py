@@ -11,8 +11,8 @@ from omsync.mapping.outward import File
 from omsync.migration.model import ChunkRef
 from omsync.platform.errors import OmsyncError
 from omsync.salesforce.bulk import Job, QueryPage
-from omsync.salesforce.collections import Outcome as Written
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.ports import Written
 from omsync.sync.records import Item, RecordKey
 
 

@@ -19,7 +19,7 @@ from omsync.platform.errors import OmsyncError, Retryable
 from omsync.platform.http import TimeoutSession, never_sent
 from omsync.salesforce.auth import Connection, TokenSource
 from omsync.salesforce.errors import RequestLimit, from_response
-from omsync.salesforce.limits import Usage
+from omsync.sync.limits import Usage
 
 __all__ = ["API_VERSION", "SalesforceClient", "Usage"]
 

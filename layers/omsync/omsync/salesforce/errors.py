@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
+from omsync.sync.ports import CreateOnly, DuplicateRecord, MissingParent
 
 STALE_TOKEN = "OMSYNC_STALE"  # noqa: S105  (a validation rule's message, not a secret)
 
@@ -48,33 +49,12 @@ class RequestLimit(Retryable):
     """The org's API requests of the last 24 hours are used up."""
 
 
-class MissingParent(Retryable):
-    """`field` (`Patient__r.OMS_Id__c` as Salesforce words it) points to `external_id`, which nobody bears yet."""
-
-    def __init__(self, message: str, *, field: str, external_id: str) -> None:
-        super().__init__(message, code="MISSING_PARENT")
-        self.field = field
-        self.external_id = external_id
-
-
-class DuplicateRecord(Retryable):
-    """A record with this unique value came into being between our look and our write. `existing` is its Salesforce id where named."""
-
-    def __init__(self, message: str, *, existing: str | None = None) -> None:
-        super().__init__(message, code="DUPLICATE_VALUE")
-        self.existing = existing
-
-
 class EntityDeleted(Permanent):
     """The record is deleted."""
 
 
 class NotFound(Permanent):
     """No record with this id."""
-
-
-class CreateOnly(Permanent):
-    """A field that only a create may carry was sent with an update, or one that a create needs was left out."""
 
 
 #: a field or relationship that the org does not have: a name of metadata, not a value

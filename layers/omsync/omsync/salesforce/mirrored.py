@@ -12,8 +12,9 @@ from omsync.mapping.render import to_json
 from omsync.platform.errors import OmsyncError
 from omsync.salesforce import collections, files, soap
 from omsync.salesforce.client import SalesforceClient
-from omsync.salesforce.collections import Batch, Outcome, chunked
-from omsync.salesforce.query import DeletedPage, deleted_between, ids_by_external_id, in_list, moment, query, query_many, quote
+from omsync.salesforce.collections import chunked
+from omsync.salesforce.query import deleted_between, ids_by_external_id, in_list, moment, query, query_many, quote
+from omsync.sync.ports import Batch, DeletedPage, Written
 from omsync.sync.sweep import Buried, Touched
 
 _EXTERNAL_ID = "OMS_Id__c"
@@ -32,7 +33,7 @@ class MirroredRecords:
     typed: Callable[[str], bool]
 
     # ------------------------------------------------------------------------------------------------ of the blind writer
-    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Outcome]]]:
+    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Written]]]:
         """Composite calls. They may be repeated: the version guard makes an upsert that arrives twice harmless."""
         return collections.exchanges(self.client, batches, repeatable=True)
 

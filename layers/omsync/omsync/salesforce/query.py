@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote as percent
 
 from omsync.salesforce.client import API_VERSION, SalesforceClient
 from omsync.salesforce.errors import from_response
+from omsync.sync.ports import DeletedPage
 
 type Record = dict[str, object]
 
@@ -84,14 +84,6 @@ def ids_by_external_id(
     parts = [in_list(values[start : start + IN_LIST_VALUES]) for start in range(0, len(values), IN_LIST_VALUES)]
     soqls = [f"SELECT Id, {external_id} FROM {obj} WHERE {external_id} IN {part}" for part in parts]  # noqa: S608 (the mapping's names)
     return {str(row[external_id]): str(row["Id"]) for rows in query_many(client, soqls, deleted=deleted) for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedPage:
-    """Ids deleted in a window; `covered` is where the next window starts."""
-
-    ids: tuple[str, ...]
-    covered: datetime
 
 
 def deleted_between(client: SalesforceClient, obj: str, start: datetime, end: datetime) -> DeletedPage:

@@ -17,11 +17,11 @@ from omsync.platform.errors import OmsyncError, Permanent, Stale
 from omsync.platform.times import microseconds
 from omsync.salesforce import collections, soap
 from omsync.salesforce.client import SalesforceClient
-from omsync.salesforce.collections import RECORDS_PER_COLLECTION, TYPES_PER_COLLECTION, Batch, chunked, typed
-from omsync.salesforce.errors import DuplicateRecord, EntityDeleted
+from omsync.salesforce.collections import TYPES_PER_COLLECTION, chunked, typed
+from omsync.salesforce.errors import EntityDeleted
 from omsync.salesforce.files import attach
 from omsync.salesforce.query import Record, in_list, query_many
-from omsync.sync.ports import Answers, Attachment, Lookup, Write
+from omsync.sync.ports import RECORDS_PER_COLLECTION, Answers, Attachment, Batch, DuplicateRecord, Lookup, Verb, Write
 from omsync.sync.records import Parent, SalesforceRecord, SalesforceRef, Stamp
 
 #: ids in one query: its answer comes in one page of at most 2,000 rows, fewer where rows are long
@@ -205,7 +205,7 @@ def _any_of(wanted: Sequence[SalesforceRef | Lookup]) -> str:
     return " OR ".join(f"{name} IN {in_list(values)}" for name, values in (("Id", ids), (_EXTERNAL_ID, oms_ids)) if values)
 
 
-def _packed(writes: Sequence[Write], order: Mapping[str, int]) -> Iterator[tuple[collections.Verb, list[int]]]:
+def _packed(writes: Sequence[Write], order: Mapping[str, int]) -> Iterator[tuple[Verb, list[int]]]:
     """Numbers of writes that travel in one Collections request, whatever their objects: creates first, parents before children.
 
     A request saves its records run by run, a run being of one object: a record cannot name another of its own run.

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from omsync.platform.errors import OmsyncError
 from omsync.salesforce import collections
 from omsync.salesforce.client import SalesforceClient
-from omsync.salesforce.collections import Batch, chunked
+from omsync.salesforce.collections import chunked
 from omsync.salesforce.query import in_list, query, query_many
+from omsync.sync.ports import Batch
 from omsync.sync.staff import User
 
 _FIELDS = ("FederationIdentifier", "EmployeeNumber", "Email", "OMS_Id__c")

@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from omsync.platform.errors import Permanent, Retryable
-from omsync.salesforce.errors import MissingParent
 from omsync.sync.births import bear
 from omsync.sync.context import Work
 from omsync.sync.effects import FindRecord, ReadItem, ReadRecord, ReadRow, Undelete, WriteRecord
 from omsync.sync.intents import born, resolve
 from omsync.sync.parents import bear_parents, bring, follow_merges
-from omsync.sync.ports import Lookup, Write
+from omsync.sync.ports import Lookup, MissingParent, Write
 from omsync.sync.records import Item, Lease, OmsRow, Outcome, SalesforceRecord, SalesforceRef
 
 #: nobody heard the end of it: the connection broke, or a proxy grew tired of waiting. Any other answer is Salesforce's own, given at the end;

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from omsync.platform.errors import BreakerOpen, OmsyncError, Retryable
-from omsync.salesforce.errors import MissingParent
+from omsync.sync.ports import MissingParent
 
 type System = Literal["salesforce", "oms"]
 SYSTEMS: Final[tuple[System, ...]] = ("salesforce", "oms")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from omsync.salesforce.limits import Usage, window
+from omsync.sync.limits import Usage, window
 
 #: seconds for which what was noted is taken for true
 FRESH_SECONDS = 600.0

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ValidationError
 
 from omsync.platform.errors import BreakerOpen, OmsyncError, Permanent, Retryable, Stale
 from omsync.platform.telemetry import logger
-from omsync.salesforce.errors import MissingParent
 from omsync.sync.breaker import Breakers, System, absent
+from omsync.sync.ports import MissingParent
 
 #: received this often without an answer: a crash suspect
 SUSPECT_RECEIVES = 3

@@ -22,7 +22,6 @@ from dataclasses import replace
 
 from omsync.mapping.model import Json
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.errors import MissingParent
 from omsync.sync import deletes
 from omsync.sync.append import append
 from omsync.sync.births import bear, oms_id
@@ -48,7 +47,7 @@ from omsync.sync.effects import (
 from omsync.sync.intents import born, holds_of, land, resolve, taken
 from omsync.sync.parents import bear_parents, bring, follow_merges
 from omsync.sync.plan import Look, Plan, case_for, plan
-from omsync.sync.ports import Attachment, CaseStatus, LeftOut, Lookup, Patch, Ports, Refused, Registry, Write
+from omsync.sync.ports import Attachment, CaseStatus, LeftOut, Lookup, MissingParent, Patch, Ports, Refused, Registry, Write
 from omsync.sync.records import Intent, Item, OmsRow, Outcome, RecordKey, RecordRef, SalesforceRecord, SalesforceRef
 
 #: looks at one record before it is left to a later attempt: a birth with its parents takes five, the rest is for races

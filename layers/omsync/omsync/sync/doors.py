@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from omsync.oms import events, signature
 from omsync.oms.events import CloudEvent, RowModels
 from omsync.platform.problems import Problem
-from omsync.salesforce import hints
+from omsync.sync import hints
 from omsync.sync.messages import LifecycleMessage, MirrorMessage, SyncMessage
 from omsync.sync.portions import row_length
 

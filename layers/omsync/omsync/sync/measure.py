@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from omsync.platform.telemetry import metrics
-from omsync.salesforce.limits import Usage
+from omsync.sync.limits import Usage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Protocol
 
 from omsync.mapping.compiled import Compiled
@@ -23,11 +24,10 @@ from omsync.mapping.errors import TransformError
 from omsync.mapping.model import Json, Mappings, Row
 from omsync.mapping.outward import Record as Mapped
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
-from omsync.salesforce.collections import Batch, Outcome, chunked
-from omsync.salesforce.errors import CreateOnly, DuplicateRecord, MissingParent
 from omsync.sync.consume import NOT_REACHED, Result
 from omsync.sync.doors import Outbound
 from omsync.sync.messages import MirrorMessage, SyncMessage
+from omsync.sync.ports import RECORDS_PER_COLLECTION, Batch, CreateOnly, DuplicateRecord, MissingParent, Written
 
 #: sending, fetching parents, splitting once more, and one for a race lost meanwhile
 ROUNDS = 4
@@ -42,7 +42,7 @@ type Key = tuple[str, str]  # table, OMS id
 class Store(Protocol):
     """Salesforce, as far as the blind writer needs it."""
 
-    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Outcome]]]:
+    def write(self, batches: Sequence[Batch]) -> Iterator[list[list[Written]]]:
         """Send in order, in as few calls as may be; a call, and the outcomes of its batches, each time the next is asked for."""
 
     def existing(self, sobject: str, ids: Sequence[str]) -> set[str]:
@@ -268,7 +268,7 @@ class MirrorWriter:
                     groups.setdefault((self._order[job.key[0]], generations[job.key], place, creating), []).append((job, part))
         for _, members in sorted(groups.items(), key=lambda item: item[0]):
             members.sort(key=_beside_siblings)
-            for places in chunked(members):
+            for places in batched(members, RECORDS_PER_COLLECTION, strict=False):
                 records = [self.render(part.record, creating=part.creating or not _has_create_only(part.record)) for _, part in places]
                 target = places[0][1].record.target
                 yield Batch(target.object, "upsert", records, target.external_id), list(places)
@@ -376,7 +376,7 @@ def _collapse(messages: Iterable[MirrorMessage]) -> dict[Key, MirrorMessage]:
     return newest
 
 
-def _settle(job: _Job, part: _Part, outcome: Outcome, lacking: list[tuple[_Job, MissingParent]], unsplit: list[_Part]) -> None:
+def _settle(job: _Job, part: _Part, outcome: Written, lacking: list[tuple[_Job, MissingParent]], unsplit: list[_Part]) -> None:
     """One answer of Salesforce."""
     fault = outcome.error
     if fault is None:

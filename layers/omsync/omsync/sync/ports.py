@@ -6,18 +6,19 @@ took effect, and the synchroniser does not assume). What an adapter must answer,
 
     Stale          a compare-and-set lost: 412, OMSYNC_STALE, DUPLICATE_VALUE on insert, ENTITY_IS_DELETED on update, a ledger revision that moved
     Refused        the OMS will never take this PATCH or create (422); names the columns
-    MissingParent  a lookup by external id found nobody (`omsync.salesforce.errors`)
+    MissingParent  a lookup by external id found nobody
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from omsync.mapping.model import Json
 from omsync.mapping.outward import File
-from omsync.platform.errors import OmsyncError, Permanent
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.records import (
     Command,
     Item,
@@ -44,6 +45,27 @@ class Refused(Permanent):
     def __init__(self, columns: tuple[str, ...], *, record: str | None = None) -> None:
         super().__init__(f"the OMS refuses {', '.join(columns) or 'the row'}", code="oms.refused", record=record)
         self.columns = columns
+
+
+class MissingParent(Retryable):
+    """`field` (`Patient__r.OMS_Id__c` as Salesforce words it) points to `external_id`, which nobody bears yet."""
+
+    def __init__(self, message: str, *, field: str, external_id: str) -> None:
+        super().__init__(message, code="MISSING_PARENT")
+        self.field = field
+        self.external_id = external_id
+
+
+class DuplicateRecord(Retryable):
+    """A record with this unique value came into being between our look and our write. `existing` is its Salesforce id where named."""
+
+    def __init__(self, message: str, *, existing: str | None = None) -> None:
+        super().__init__(message, code="DUPLICATE_VALUE")
+        self.existing = existing
+
+
+class CreateOnly(Permanent):
+    """A field that only a create may carry was sent with an update, or one that a create needs was left out."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- the OMS
@@ -156,6 +178,52 @@ class SalesforcePort(Protocol):
     def undelete(self, refs: Sequence[SalesforceRef]) -> Answers[None]:
         """Permanent: not in the recycle bin."""
         ...
+
+
+# ------------------------------------------------------------------------------------------------ what Salesforce is sent
+#: records in one Collections request
+RECORDS_PER_COLLECTION = 200
+
+type Verb = Literal["upsert", "update", "create", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one record. `error` is None on success; `created` tells an insert from an update."""
+
+    id: str | None
+    created: bool
+    error: OmsyncError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """At most 200 records for one verb, as JSON-ready field maps; a delete's hold only `Id`.
+
+    They are of one object, except that those of a create or update may say their own (`typed`), in at most ten runs. Runs are saved one
+    after the other, so a record may name one of an earlier run by its external id. `singly`: each record is a subrequest of its own.
+    """
+
+    sobject: str
+    verb: Verb
+    records: Sequence[Mapping[str, object]]
+    external_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    singly: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.records) > RECORDS_PER_COLLECTION:
+            raise Permanent(f"a collection holds {RECORDS_PER_COLLECTION} records, not {len(self.records)}", code="omsync.batch")
+        if (self.verb == "upsert") != (self.external_id is not None):
+            raise Permanent("an upsert, and only an upsert, names its external id", code="omsync.batch")
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedPage:
+    """Ids deleted in a window; `covered` is where the next window starts."""
+
+    ids: tuple[str, ...]
+    covered: datetime
 
 
 # ----------------------------------------------------------------------------------------------------------- our own stores

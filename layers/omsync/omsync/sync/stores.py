@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
-from omsync.salesforce.limits import Usage
 from omsync.sync.breaker import BreakerState, System
 from omsync.sync.budget import Noted
 from omsync.sync.consume import Result
+from omsync.sync.limits import Usage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

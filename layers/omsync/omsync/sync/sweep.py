@@ -17,11 +17,10 @@ from typing import Protocol
 from omsync.mapping.model import Mappings, TableMapping
 from omsync.oms.client import Change, ChangePage
 from omsync.platform.errors import OmsyncError
-from omsync.salesforce.query import DeletedPage
 from omsync.sync.doors import Outbound
 from omsync.sync.linked import FEED as LINKED
 from omsync.sync.messages import MirrorMessage, SyncMessage
-from omsync.sync.ports import Answers, LedgerPort
+from omsync.sync.ports import Answers, DeletedPage, LedgerPort
 from omsync.sync.records import Item, RecordKey
 
 OVERLAP = timedelta(minutes=15)
