@@ -28,9 +28,10 @@ from ops.undelivered import deliver
 @click.option("--record", help="Only messages about <table>/<OMS id> or <Object>/<Salesforce id>.")
 @click.option("--all", "everything", is_flag=True, help="All messages of the DLQ.")
 @click.option("--remove", is_flag=True, help="Delete them instead: nobody needs them. Asks first.")
+@click.option("--yes", is_flag=True, help="With --remove: don't ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and why each is there; change nothing.")
 @with_connections
-def cli(connections: Connections, queue: str, record: str | None, everything: bool, remove: bool, dry_run: bool) -> None:
+def cli(connections: Connections, queue: str, record: str | None, everything: bool, remove: bool, yes: bool, dry_run: bool) -> None:
     """Send messages of QUEUE's DLQ to QUEUE again: mirror, sync, isolation, lifecycle, email, email-feedback.
 
     Where there is a DLQ alone (async, lifecycle-bus, email-rules), each message goes where AWS could not deliver it.
@@ -39,7 +40,7 @@ def cli(connections: Connections, queue: str, record: str | None, everything: bo
         raise click.UsageError("say which messages: --record <table>/<id>, or --all")
     name = queue_named(connections, queue)
     wanted = _about(connections, record) if record is not None else lambda _message: True
-    if remove and not dry_run:
+    if remove and not dry_run and not yes:
         click.confirm(f"Delete {'all messages' if everything else f'what is about {record}'} from {name}Dlq for good?", abort=True)
     done = run(connections, name, wanted, dry_run=dry_run, remove=remove)
     verb = "remove" if remove else "send"
