@@ -17,7 +17,7 @@ from omsync.mapping import load_mappings
 from omsync.migration.files import read_lines
 from omsync.migration.findings import Finding
 from omsync.migration.source import PostgresSource
-from omsync.migration.survey import Survey, read_survey
+from omsync.migration.survey import Survey, parents, read_survey
 from omsync.migration.survey_source import PostgresSurvey
 from tests.unit.migration.world import World
 
@@ -168,3 +168,14 @@ def _subscription(database: psycopg.Connection, patient: str) -> str:
     ).fetchone()
     assert made is not None
     return str(made[0])
+
+
+def test_every_table_can_be_surveyed(a_database: Callable[[], str]) -> None:
+    """The conditions of every mapping, as SQL that PostgreSQL takes."""
+    url, mappings = a_database(), load_mappings()
+    for run in sorted({mapping.run for mapping in mappings}):
+        world, findings = survey(url, run)
+        assert findings == []
+        done = read_survey(world.files, "m", run).done
+        tables = {name.partition(".")[0] for name in done}
+        assert tables >= {one.table for one in mappings if one.run == run and one.mode != "matched" and parents(one)}
