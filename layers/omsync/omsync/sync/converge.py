@@ -310,15 +310,12 @@ async def _patch(work: Work, item: Item, intent: Intent, patch: Patch) -> OmsRow
 
 
 async def _write(work: Work, item: Item, row: OmsRow, write: Write) -> str | None:
-    """The record's id; None: look again, a parent was missing and is another now, or a value that was refused is to be left out."""
+    """The record's id; None: look again, a parent was missing and is there now, or a value that was refused is to be left out."""
     try:
-        try:
-            return await WriteRecord(write)
-        except MissingParent as missing:
-            # refused whole, so the same write is as good as before once the parent is there
-            return await WriteRecord(write) if await bring(work, row, missing.external_id) else None
-    except MissingParent:  # another one
-        return None
+        return await WriteRecord(write)
+    except MissingParent as missing:
+        await bring(work, row, missing.external_id)
+        return None  # not written at once: the intent may be another's by now, and an insert would come behind theirs
     except Permanent as refused:
         unit = work.rules.unit_of_field(refused.field) if refused.field and refused.field in write.fields else None
         if unit is not None:
