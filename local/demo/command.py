@@ -39,8 +39,8 @@ def cli(data: str, keep: str, quick: bool, out: Path) -> None:
     missing = requirements.missing(out, data)
     if missing:
         raise click.ClickException(f"the demo can't start: {'; '.join(missing)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT too: a background job of a shell is born deaf to it
+        signal.signal(number, signal.default_int_handler)
     console = Console() if sys.stdout.isatty() else Console(width=112)
     demo = Demo(out, data, quick, Show(console))
     ok = interrupted = False

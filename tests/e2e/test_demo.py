@@ -16,28 +16,35 @@ from local.stack.home import ROOT
 from tests.e2e.conftest import own_home
 from tests.e2e.test_stack import processes_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(600)]
+#: after so many seconds it hangs; how fast it is, `make demo` tells
+HANGS = 1000
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(HANGS + 180)]
+
+type Demo = tuple[subprocess.Popen[str], Path]
 
 
 @pytest.fixture
-def out() -> Iterator[Path]:
-    """Where the demo writes. Its stack is below."""
-    with own_home() as folder:
-        yield folder / "demo"
-
-
-def start(out: Path) -> subprocess.Popen[str]:
-    """`omsync demo --quick` in a process group of its own, as in a terminal."""
+def demo() -> Iterator[Demo]:
+    """`omsync demo --quick` in a process group of its own, as in a terminal, and where it writes. Whoever gives up on it, it is ended."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'layers' / 'omsync'}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "ops.main", "demo", "--quick", "--out", str(out)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    with own_home() as folder:
+        out = folder / "demo"
+        command = [sys.executable, "-m", "ops.main", "demo", "--quick", "--out", str(out)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        try:
+            yield process, out
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+                process.communicate(timeout=150)
 
 
-def test_every_promise_is_kept_and_told(out: Path) -> None:
-    process = start(out)
-    told, _ = process.communicate(timeout=540)
+def test_every_promise_is_kept_and_told(demo: Demo) -> None:
+    process, out = demo
+    told, _ = process.communicate(timeout=HANGS)
     assert process.returncode == 0, told
     summary = json.loads((out / "summary.json").read_text())
     assert summary["promises_broken"] == []
@@ -58,8 +65,8 @@ MOMENTS = ["The embedded stack comes up", "aws", "Four runs migrate it", "Salesf
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_interrupted_it_leaves_nothing(out: Path, moment: str) -> None:
-    process = start(out)
+def test_interrupted_it_leaves_nothing(demo: Demo, moment: str) -> None:
+    process, out = demo
     assert process.stdout is not None
     told = []
     for line in process.stdout:
