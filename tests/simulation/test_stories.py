@@ -452,6 +452,19 @@ def test_what_was_purged_is_created_again_from_the_oms_and_its_children_are_link
     assert shared.both(PATIENT, "phone") == ("8", "8"), "the new record's counts start anew"
 
 
+def test_of_two_deleted_records_the_last_one_comes_back_with_its_edits(shared: House) -> None:
+    """A slow insert may create a second one once the first is deleted; people saw that one last."""
+    first = shared.record()
+    shared.world.delete_record(first)
+    second = shared.world.insert_record("Account", dict(first.fields), person=False)
+    second.oms_id, second.version = PATIENT.id, first.version
+    shared.salesforce_edits(PATIENT, phone="7")
+    shared.world.delete_record(second)
+    shared.sync()
+    assert shared.record() is second
+    assert shared.both(PATIENT, "phone") == ("7", "7")
+
+
 def test_a_late_event_does_not_resurrect_a_deleted_record_of_salesforce_s(house: House) -> None:
     record = house.born("Case", subject="s")
     house.sync()

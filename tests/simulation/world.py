@@ -400,7 +400,7 @@ class Salesforce(Fake):
 
     def _find(self, lookup: Lookup) -> SalesforceRecord | None:
         found = [record for record in self.world.records.values() if record.object == lookup.object and record.oms_id == lookup.id]
-        return self.world.as_record(min(found, key=lambda record: record.deleted)) if found else None
+        return self.world.as_record(min(reversed(found), key=lambda record: record.deleted)) if found else None
 
     def write(self, writes: Sequence[Write]) -> Answers[str]:
         return self.each(writes, self._write)

@@ -63,7 +63,7 @@ class SalesforceRecords:
     _shapes: dict[str, _Shape] = field(default_factory=dict)
 
     def look(self, wanted: Sequence[SalesforceRef | Lookup]) -> Answers[SalesforceRecord | None]:
-        """Records by either id, those in the recycle bin included; by OMS_Id__c the live one goes before a deleted one."""
+        """Records by either id, those in the recycle bin included; by OMS_Id__c the live one, else the one deleted last."""
         found: dict[SalesforceRef | Lookup, SalesforceRecord] = {}
         for record in self._query(wanted):
             found[SalesforceRef(record.object, record.id)] = record
@@ -109,7 +109,7 @@ class SalesforceRecords:
         for obj, members in _grouped(wanted).items():
             select = self._shape(obj).select()
             for part in chunked(members, IDS_PER_QUERY):
-                queries.append((obj, f"SELECT {select} FROM {obj} WHERE {_any_of(part)}"))  # noqa: S608 (names are the mapping's)
+                queries.append((obj, f"SELECT {select} FROM {obj} WHERE {_any_of(part)} ORDER BY SystemModstamp"))  # noqa: S608 (the mapping's)
         answers = query_many(self.client, [soql for _, soql in queries], deleted=True)
         for (obj, _), rows in zip(queries, answers, strict=True):
             for row in rows:

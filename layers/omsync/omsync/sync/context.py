@@ -66,12 +66,13 @@ class Work:
 
 
 async def look_up(item: Item, where: SalesforceRef | None, lookup: Lookup) -> SalesforceRecord | None:
-    """The record by its Salesforce id; if that one is deleted or unknown, the one with this OMS_Id__c; live ones before deleted ones."""
+    """The record by its Salesforce id; if that one is deleted or unknown, the one with this OMS_Id__c: live ones before deleted ones, of
+    those the last. (A slow insert may have created a second one after the first was deleted.)"""
     record = await ReadRecord(where) if where is not None else None
     if record is not None and not record.deleted:
         return record
     found = await FindRecord(lookup)
-    if found is None or found.id == item.buried or (found.deleted and record is not None):
+    if found is None or found.id == item.buried:
         return record
     return found
 

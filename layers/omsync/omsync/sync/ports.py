@@ -163,7 +163,7 @@ class SalesforcePort(Protocol):
     def look(self, wanted: Sequence[SalesforceRef | Lookup]) -> Answers[SalesforceRecord | None]:
         """Records as they are now, those in the recycle bin included (`deleted`, `master_id`); None: purged, or never there.
 
-        By OMS_Id__c it is the live one, else one in the recycle bin.
+        By OMS_Id__c it is the live one, else the one deleted last.
         """
         ...
 
