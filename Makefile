@@ -55,7 +55,7 @@ check: $(STAMP)  ## lint, types, layers, template
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint > $(VENV)/sam-validate.log 2>&1 || { cat $(VENV)/sam-validate.log; exit 1; }
 	@echo "check: clean"
 
-test: check  ## check, then all tests: those of the embedded stack in one process, all others in a second
+test: check  ## check, then all tests, in two processes
 	@$(BIN)/python -m pytest -n 2 $(T)
 
 e2e: $(STAMP)  ## every story on the embedded stack, the long ones too (about half an hour)
