@@ -1,43 +1,21 @@
-"""A real PostgreSQL for the session, databases of their own for tests, and the command as an operator types it."""
+"""The command as an operator types it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
-from local.oms import database
 from local.seed.columns import TABLES
 from ops.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("OMSYNC_SHARED") or ROOT.parent / "shared")
-
-_names = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    with (
-        tempfile.TemporaryDirectory(prefix="omsync-seed-", ignore_cleanup_errors=True) as directory,
-        database.temporary(Path(directory) / "data") as url,
-    ):
-        yield url
-
-
-@pytest.fixture(scope="session")
-def a_database(server: str) -> Callable[[], str]:
-    """Make an empty database; its URL."""
-    return lambda: database.create_database(server, f"seed_{next(_names)}")
 
 
 def seed(url: str, *words: str) -> dict[str, Any]:
