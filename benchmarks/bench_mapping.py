@@ -14,12 +14,9 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "layers" / "omsync")]
-
-from omsync.mapping import Json, compile_mapping, csv_line, load_mappings  # noqa: E402
+from omsync.mapping import Json, compile_mapping, csv_line, load_mappings
 
 LIMIT = 6.0
 ORG = {"standard_price_book": "01s000000000001AAA"}

@@ -9,7 +9,6 @@ OMS wait for. Prints one JSON object; exit code 1 if half of the requests one af
 from __future__ import annotations
 
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -26,14 +25,13 @@ import click
 import httpx
 import psycopg
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "layers" / "omsync"), str(ROOT)]
+from local.oms import database
 
-from local.oms import database  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+
 
 LIMIT_MS = 20.0
 AT_ONCE = 8
-SEED = "import sys; sys.path[:0] = sys.argv[1:3]; from ops.main import main; main(sys.argv[3:])"
 
 
 class Oms:
@@ -41,8 +39,7 @@ class Oms:
 
     def __init__(self, home: Path, url: str) -> None:
         command = [sys.executable, "-m", "local.oms", "--home", str(home), "--database-url", url, "--no-dispatcher"]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'layers' / 'omsync'}:{ROOT}"}
-        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.base = self._process.stdout.readline().split()[1]
         client = json.loads((home / "oms-clients.json").read_text())[0]
@@ -56,7 +53,7 @@ class Oms:
             self._threads.http = httpx.Client(base_url=self.base, trust_env=False, timeout=30)
             answer = self._threads.http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=self._auth)
             self._threads.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return self._threads.http  # type: ignore[no-any-return]
+        return self._threads.http
 
     def patch(self, row: tuple[str, int]) -> float:
         """Milliseconds of one change of a patient's preferred name."""
@@ -117,8 +114,7 @@ def main(requests: int, patients: int) -> None:
     ):
         url = database.create_database(server, "oms")
         words = ["local", "seed", "--patients", str(patients), "--database-url", url, "--json"]
-        paths = [str(ROOT / "layers" / "omsync"), str(ROOT)]
-        subprocess.run([sys.executable, "-c", SEED, *paths, *words], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "ops.main", *words], cwd=ROOT, check=True, capture_output=True)
         oms = Oms(Path(folder), url)
         try:
             oms.patch(rows(url, 1)[0])

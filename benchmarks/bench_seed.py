@@ -14,21 +14,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "layers" / "omsync"), str(ROOT)]
+from local.oms import database
 
-from local.oms import database  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 LIMIT_S = 90.0
 GROWTH_MB = 40
-COMMAND = "import sys; sys.path[:0] = sys.argv[1:3]; from ops.main import main; main(sys.argv[3:])"
 
 
 def seed(url: str, patients: int) -> dict[str, float]:
     """Seed an empty database in a process of its own."""
-    paths = [str(ROOT / "layers" / "omsync"), str(ROOT)]
     words = ["local", "seed", "--patients", str(patients), "--database-url", url, "--json"]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *paths, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "ops.main", *words], cwd=ROOT, check=True, capture_output=True, text=True)
     told: dict[str, float] = json.loads(done.stdout)
     print(f"{told['rows']:>9,} rows  {told['seconds']:6.1f} s  {told['rows_per_second']:>7,} rows/s  {told['peak_mb']} MB")
     return told

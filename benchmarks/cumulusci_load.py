@@ -6,12 +6,12 @@ Reads {"url", "token", "database", "mapping"} from standard input, prints the st
 import json
 import sys
 
-from cumulusci.core.config import BaseProjectConfig, OrgConfig, TaskConfig, UniversalConfig  # type: ignore[import-not-found]
-from cumulusci.core.exceptions import ServiceNotConfigured  # type: ignore[import-not-found]
-from cumulusci.tasks.bulkdata.load import LoadData  # type: ignore[import-not-found]
+from cumulusci.core.config import BaseProjectConfig, OrgConfig, TaskConfig, UniversalConfig
+from cumulusci.core.exceptions import ServiceNotConfigured
+from cumulusci.tasks.bulkdata.load import LoadData
 
 
-class Org(OrgConfig):  # type: ignore[misc]
+class Org(OrgConfig):
     """A session that needs no refresh."""
 
     def refresh_oauth_token(self, keychain: object, connected_app: object = None, is_sandbox: bool = False) -> None:

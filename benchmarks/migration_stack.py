@@ -97,7 +97,7 @@ def multiply(url: str, table: str, rows: int) -> int:
             found = database.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table]).fetchall()
             columns = [str(one[0]) for one in found]
             values = {"id": "gen_random_uuid()", **_UNIQUE.get(table, {})}
-            chosen = [sql.SQL(values[one]) if one in values else sql.Identifier(one) for one in columns]  # type: ignore[arg-type]
+            chosen = [sql.SQL(values[one]) if one in values else sql.Identifier(one) for one in columns]
             statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}, generate_series(1, {}) AS n LIMIT {}").format(
                 name,
                 sql.SQL(", ").join(map(sql.Identifier, columns)),

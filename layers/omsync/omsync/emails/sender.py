@@ -28,6 +28,7 @@ from omsync.emails.ports import Envelope, Mailer, Oms, Refused, Reputation, Sche
 from omsync.emails.state import State
 from omsync.emails.subject import Subject, moment
 from omsync.emails.tokens import Tokens
+from omsync.emails.transitions import Transition
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.sync.consume import NOT_REACHED, Result
 
@@ -107,14 +108,13 @@ class Sender:
             if job.transition is None:
                 raise Permanent("the message holds neither a transition nor an occurrence", code="emails.message")
             record = f"{job.transition.table}/{job.transition.id}"
-            return self._transition(state, flow, job)
+            return self._transition(state, flow, job.transition)
         except OmsyncError as fault:
             return Result("failed", fault, record)
 
     # -------------------------------------------------------------------------------------------------------- planning
-    def _transition(self, state: State, flow: Flow, job: EmailJob) -> Result:
-        transition, now = job.transition, self.world.now()
-        assert transition is not None  # noqa: S101 (the caller looked)
+    def _transition(self, state: State, flow: Flow, transition: Transition) -> Result:
+        now = self.world.now()
         subject = self.planner.of_transition(state, flow, transition, now)
         planned = self.planner.occurrences(flow, transition, subject) if subject is not None else []
         if not planned:
