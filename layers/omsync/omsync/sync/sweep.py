@@ -140,15 +140,15 @@ class Sweep:
             lacking = self._not_in_ledger(mapping.table, changes)
             self.sync.send([_look(mapping.table, row_id) for row_id in lacking])
         else:
-            lacking = [row_id for row_id in changes if row_id in self._not_in_salesforce(mapping, changes)]
+            lacking = self._not_in_salesforce(mapping, changes)
             self.mirror.send([_write(mapping.table, row_id, changes[row_id].version) for row_id in lacking])
         self._count(feed, len(lacking))
 
-    def _not_in_salesforce(self, mapping: TableMapping, changes: Mapping[str, Change]) -> set[str]:
+    def _not_in_salesforce(self, mapping: TableMapping, changes: Mapping[str, Change]) -> list[str]:
         if mapping.mode == "matched":
-            return set(changes)
+            return list(changes)
         stored = self.salesforce.versions(mapping.targets[0].object, list(changes))
-        return {row_id for row_id, change in changes.items() if stored.get(row_id, 0) < change.version}
+        return [row_id for row_id, change in changes.items() if stored.get(row_id, 0) < change.version]
 
     def _not_in_ledger(self, table: str, changes: Mapping[str, Change]) -> list[str]:
         items = self._items([RecordKey(table, row_id) for row_id in changes])
