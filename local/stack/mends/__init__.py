@@ -5,12 +5,13 @@ Each module mends one service and says, per mend, what AWS does. Nothing here is
 
 from __future__ import annotations
 
-from local.stack.mends import cloudformation, eventbridge, ses, sqs, workers
+from local.stack.mends import cloudformation, dynamodb, eventbridge, ses, sqs, workers
 
 
 def install() -> None:
     """Mend everything; called once, before the server starts."""
     sqs.install()
+    dynamodb.install()
     eventbridge.install()
     ses.install()
     cloudformation.install()

@@ -303,7 +303,7 @@ class World:
             mappings, self.files, chunks, self.states, self.org, self.live, self.ledger, facts, lambda _: self.held_up, self.now
         )
         self.link = Link(mappings, self.files, chunks, self.org, self.live, lambda _: self.held_up, self.now)
-        self.verify = Verify(mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, self.now, looks=2)
+        self.verify = Verify(mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, self.now, looks=(10,))
         self.judge = Judge(mappings, self.files, chunks, "test", self.now)
 
     def now(self) -> float:

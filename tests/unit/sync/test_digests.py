@@ -15,6 +15,8 @@ def test_a_digest_tells_equal_values_and_nothing_else() -> None:
     assert digests.same(digest, KEY, "phone", {"Phone": "+15550001"})
     assert not digests.same(digest, KEY, "phone", {"Phone": "+15550002"})
     assert "5550001" not in digest
+    assert digests.same(digests.of(KEY, "phone", {"Phone": None}), KEY, "phone", {"Phone": ""}) is False
+    assert digests.same(digests.of(KEY, "phone", {"Phone": "half a pair: \ud83d"}), KEY, "phone", {"Phone": "half a pair: \ud83d"})
     assert len(digest) < 30
 
 

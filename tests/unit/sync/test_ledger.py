@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from omsync.platform.errors import Retryable, Stale
-from omsync.sync.ledger import DynamoLedger, _decode, _encode
+from omsync.sync.ledger import ITEMS_PER_TRANSACTION, DynamoLedger, _decode, _encode
 from omsync.sync.records import Hold, Intent, Item, Lease, Mark, RecordKey
 
 KEY = RecordKey("patients", "0b5c5f3e-3d55-5a5e-8a36-2f0e6a1f4c77")
@@ -65,6 +65,30 @@ def test_one_stale_item_stops_none_of_its_neighbours(ledger: DynamoLedger) -> No
     others = [Item(key=RecordKey("orders", str(number))) for number in range(40)]
     answers = ledger.save([*others[:20], Item(key=KEY), *others[20:]])
     assert [type(answer) for answer in answers] == [Item] * 20 + [Stale] + [Item] * 20
+
+
+def test_of_many_those_that_moved_are_named_and_the_others_saved_with_one_more_call(ledger: DynamoLedger) -> None:
+    [mover] = ledger.save([Item(key=KEY, salesforce_id="001A", version=7)])
+    calls: list[str] = []
+    ledger.client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    many = [Item(key=RecordKey("orders", str(number)), salesforce_id=f"801{number}") for number in range(ITEMS_PER_TRANSACTION - 1)]
+    answers = ledger.save_many([*many[:20], Item(key=KEY, salesforce_id="001Z"), *many[20:]])
+    assert [type(answer) for answer in answers] == [Item] * 20 + [Stale] + [Item] * 29
+    assert calls == ["TransactWriteItems"] * 2
+    assert ledger.read([KEY, many[40].key]) == [mover, replace(many[40], revision=1)]
+    assert ledger.find(["8013", "001Z"]) == [many[3].key, None]
+
+
+def test_a_transaction_that_somebody_disturbs_is_written_one_by_one(ledger: DynamoLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = {"Error": {"Code": "TransactionCanceledException", "Message": ""}, "CancellationReasons": [{"Code": "TransactionConflict"}]}
+
+    def disturbed(**_: object) -> None:
+        raise ledger.client.exceptions.TransactionCanceledException(reasons, "TransactWriteItems")
+
+    monkeypatch.setattr(ledger.client, "transact_write_items", disturbed)
+    [saved, moved] = ledger.save_many([Item(key=KEY, version=3), Item(key=RecordKey("orders", "1"), revision=4)])
+    assert saved == Item(key=KEY, version=3, revision=1)
+    assert isinstance(moved, Stale)
 
 
 def test_a_salesforce_id_finds_its_record_and_so_does_a_former_one(ledger: DynamoLedger) -> None:

@@ -1,7 +1,7 @@
 """One mapping per OMS table: the single description that sync, migration, reconciliation, API schemas and metadata derive from."""
 
 from omsync.mapping.compiled import DEFAULT_TIME_ZONE, Compiled, compile_mapping
-from omsync.mapping.digest import canonical, compared_fields, differences, keyed, row_hash
+from omsync.mapping.digest import canonical, compared_fields, differences, row_hash
 from omsync.mapping.errors import MappingError, Problem, TransformError
 from omsync.mapping.inward import ABSENT, read
 from omsync.mapping.load import load_mappings, read_directory
@@ -57,7 +57,6 @@ __all__ = [
     "csv_line",
     "differences",
     "embedded_model",
-    "keyed",
     "load_mappings",
     "needs_rest",
     "org_ids",

@@ -75,24 +75,25 @@ def csv_header(target: Target, kind: Kind = "load", *, audit_fields: bool = Fals
 def csv_line(record: Record, org: Org, kind: Kind = "load", *, audit_fields: bool = False) -> list[str]:
     """Values of a Bulk line. Null is #N/A, a missing parent is empty (an insert has none either way). Ask `needs_rest` first."""
     line = [_csv_constant(constant, org) for constant in _constants(record, kind)]
-    for field in _csv_fields(record.target, kind, audit_fields):
-        if field.references is not None:
-            line.append(record.references.get(field.name) or "")
-        else:
-            line.append(_csv_value(record.fields.get(field.name)))
+    fields, references = record.fields, record.references
+    for name, is_reference in _csv_columns(record.target, kind, audit_fields):
+        line.append(references.get(name) or "" if is_reference else _csv_value(fields.get(name)))
     return line
 
 
 def needs_rest(record: Record) -> bool:
     """Can Bulk not carry this record? Text over 32,000 characters, a text that CSV would read as null, a file, a list of ids."""
-    fields = record.target.fields
-    if record.files or any(isinstance(value, str) and _unfit_for_bulk(value) for value in record.fields.values()):
+    if record.files:
         return True
-    return any(value is not None and _is_list(fields[name]) and fields[name].history for name, value in record.references.items())
+    for value in record.fields.values():
+        if isinstance(value, str) and (value == NULL or (len(value) * 2 > BULK_FIELD_LIMIT and utf16_length(value) > BULK_FIELD_LIMIT)):
+            return True
+    return any(record.references.get(name) is not None for name in _lists(record.target))
 
 
-def _unfit_for_bulk(text: str) -> bool:
-    return text == NULL or (len(text) * 2 > BULK_FIELD_LIMIT and utf16_length(text) > BULK_FIELD_LIMIT)
+@cache
+def _lists(target: Target) -> tuple[str, ...]:
+    return tuple(field.name for field in target.fields.values() if _is_list(field) and field.history)
 
 
 def _is_list(field: Field) -> bool:
@@ -140,6 +141,12 @@ def _json_reference(field: Field, parent: str | None) -> dict[str, Json]:
 def _csv_fields(target: Target, kind: Kind, audit_fields: bool) -> list[Field]:
     """Columns are the same for every record, so what only some orgs have stays out: an insert gives it the org's default."""
     return [field for field in written(target, kind, audit_fields) if not _is_list(field) and field.feature is None]
+
+
+@cache
+def _csv_columns(target: Target, kind: Kind, audit_fields: bool) -> tuple[tuple[str, bool], ...]:
+    """(field, is it a reference?)."""
+    return tuple((field.name, field.references is not None) for field in _csv_fields(target, kind, audit_fields))
 
 
 def _csv_name(field: Field) -> str:

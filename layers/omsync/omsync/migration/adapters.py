@@ -23,7 +23,7 @@ from omsync.salesforce.client import SalesforceClient
 from omsync.salesforce.collections import chunked
 from omsync.salesforce.errors import translate
 from omsync.salesforce.query import in_list, query, quote
-from omsync.sync.ledger import DynamoLedger
+from omsync.sync.ledger import ITEMS_PER_TRANSACTION, DynamoLedger
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import Batch, Verb, Written
 from omsync.sync.records import Item, RecordKey
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 #: ids in one query that goes by GET
 IDS = 200
-#: writes to the ledger under way at once
-PARALLEL = 8
+#: transactions of the ledger under way at once: their time is mostly spent on making them
+PARALLEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,15 +293,10 @@ class LedgerItems:
     now: Callable[[], float] = time.time
 
     def save(self, items: Sequence[Item]) -> list[bool]:
-        """Each under its next revision; fifty to a transaction, one by one where one of them moved."""
-        groups = list(batched(items, 50, strict=False))
+        """Each under its next revision, in transactions."""
+        groups = list(batched(items, ITEMS_PER_TRANSACTION, strict=False))
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return [one for answers in pool.map(self._save, groups) for one in answers]
-
-    def _save(self, items: Sequence[Item]) -> list[bool]:
-        if self.ledger.save_all(items):
-            return [True] * len(items)
-        return [_saved(answer) for answer in self.ledger.save(items)]
+            return [_saved(one) for answers in pool.map(self.ledger.save_many, groups) for one in answers]
 
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         """Whose lease."""

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from omsync.mapping import (
@@ -53,12 +54,13 @@ def verified_fields(compiled: Compiled, sobject: str) -> tuple[str, ...]:
 
 def with_survivors(mapping: TableMapping, row: Row, survivors: Mapping[str, str]) -> Row:
     """The row with its patient replaced by the one that it was merged into."""
-    changed = {
-        name: survivors[str(row[name])]
-        for name, column in mapping.columns.items()
-        if column.references == "patients" and name != "merged_into_patient_id" and str(row[name]) in survivors
-    }
+    changed = {name: survivors[str(row[name])] for name in _patient_columns(mapping) if str(row[name]) in survivors}
     return {**row, **changed} if changed else row
+
+
+@cache
+def _patient_columns(mapping: TableMapping) -> tuple[str, ...]:
+    return tuple(name for name, one in mapping.columns.items() if one.references == "patients" and name != "merged_into_patient_id")
 
 
 @dataclass(slots=True)

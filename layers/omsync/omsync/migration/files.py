@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
+from omsync.mapping.digest import canonical
 from omsync.migration.model import Part
 from omsync.migration.ports import Files
 from omsync.platform.errors import Permanent
@@ -35,8 +36,7 @@ from omsync.platform.errors import Permanent
 MAX_RAW = 90_000_000
 #: what a file may hold in memory before it goes to disk
 SPOOL = 8_000_000
-LEVEL = 3
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+LEVEL = 1  # these files are read once, soon and nearby
 
 
 class Lines:
@@ -56,7 +56,7 @@ class Lines:
 
     def json(self, value: object) -> None:
         """One line of JSON."""
-        self.write(_JSON(value).encode("utf-8", "surrogatepass") + b"\n")
+        self.write(canonical(value) + b"\n")
 
     def save(self, files: Files, name: str) -> str:
         """Store it; the SHA-256 of the raw content."""

@@ -110,6 +110,7 @@ class _PartWork:
         self._leased = self._shared and not self._mapping.has_sync_fields
         self._notes = f"{part.file}.notes"  # loaded, handed
         self._worker = uuid.uuid4().hex[:8]
+        self._ids: set[str] | None = None
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def bulk(self) -> Outcome | None:
@@ -172,7 +173,9 @@ class _PartWork:
         return others & self._all_ids() - ids if others else set()
 
     def _all_ids(self) -> set[str]:
-        return csv_ids(self._load.files, self._part)
+        if self._ids is None:
+            self._ids = csv_ids(self._load.files, self._part)
+        return self._ids
 
     def _job(self) -> str:
         """An open job nobody has claimed: one whose creator never learned its id, else a new one."""
@@ -322,7 +325,7 @@ class _PartWork:
                     object=sobject,
                     salesforce_id=loaded[row_id],
                     version=version,
-                    save=1 if self._mapping.has_sync_fields else 0,  # the insert's own
+                    save=0 if self._leased else 1,  # the insert's own
                     base=marks,
                     files=files,
                     mapping=fingerprint,

@@ -25,9 +25,8 @@ from omsync.migration.states import Chunks
 from omsync.salesforce.bulk import Job
 from omsync.salesforce.files import title_of
 
-#: how often rows that differ are looked at again, and how long between two looks: the live writers have this long
-LOOKS = 12
-LOOK_SECONDS = 10
+#: seconds until rows that differ are looked at again: mostly the live writers are done with them in two, at a busy time in minutes
+LOOKS = (1, 1, 2, 3, 5, 8, 13, 20, 30, 60, 60)
 #: rows read again at a time
 REREAD = 500
 #: records whose polymorphic parents are looked up at once
@@ -64,7 +63,7 @@ class Verify:
     facts: Callable[[str, int], OrgFacts]
     survivors: Callable[[str, int], Mapping[str, str]]
     now: Callable[[], float] = time.time
-    looks: int = LOOKS
+    looks: Sequence[int] = LOOKS
 
     def run(self, ref: ChunkRef) -> Outcome:
         """One step of a chunk."""
@@ -210,12 +209,14 @@ class _Check:
                     found.append(mismatch)
         state.tries += 1
         state.open_keys = len(still)
-        if still and state.tries < self._verify.looks:
+        if still and state.tries <= len(self._verify.looks):
             if state.tries == 1:
                 hand_over(self._verify.live, self._mapping, sorted(still))
                 state.handed += len(still)
             write_lines(self._verify.files, self._name("open"), [[row_id, version] for row_id, version in still.items()])
-            return Outcome(outcome="wait", wait_seconds=LOOK_SECONDS, reason=f"{len(still)} rows are not in step yet")
+            return Outcome(
+                outcome="wait", wait_seconds=self._verify.looks[state.tries - 1], reason=f"{len(still)} rows are not in step yet"
+            )
         orphans: list[Quarantined] = []
         final = [mismatch for mismatch in found if not self._excused(mismatch, orphans)]
         write_lines(self._verify.files, self._name("orphans"), [one.model_dump() for one in orphans])

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
-STANDARD = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, tcp_keepalive=True)
+#: calls are checked by their types here and by the service there: checking each value in between costs as much as the call
+STANDARD = Config(
+    parameter_validation=False,
+    connect_timeout=5,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    tcp_keepalive=True,
+)
 
 #: SES: a time-out may have sent the email, so nothing is tried twice behind the caller's back.
 ONCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})

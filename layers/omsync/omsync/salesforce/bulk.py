@@ -14,6 +14,7 @@ from typing import IO, Any, Literal
 
 import requests
 
+from omsync.platform.errors import Retryable
 from omsync.salesforce.client import SalesforceClient
 
 type Operation = Literal["insert", "update", "upsert", "delete", "hardDelete"]
@@ -110,8 +111,7 @@ def results(client: SalesforceClient, job_id: str, kind: ResultKind) -> Iterator
     response = client.send(
         "GET", f"jobs/ingest/{job_id}/{kind}/", repeatable=True, headers={"Accept": "text/csv"}, stream=True, timeout=TRANSFER_TIMEOUT
     )
-    with response:
-        yield from csv.DictReader(_lines(response))
+    return _rows(response)
 
 
 def create_query(client: SalesforceClient, soql: str, *, deleted: bool = False) -> Job:
@@ -151,7 +151,13 @@ def query_page(client: SalesforceClient, job_id: str, *, locator: str | None = N
 
 def _rows(response: requests.Response) -> Iterator[dict[str, str]]:
     with response:
-        yield from csv.DictReader(_lines(response))
+        rows = csv.reader(_lines(response))
+        names = next(rows, [])
+        for row in rows:
+            if len(row) == len(names):
+                yield dict(zip(names, row, strict=True))
+            elif row:  # an empty line is nothing
+                raise Retryable(f"a line of results has {len(row)} of {len(names)} columns", code="salesforce.bulk.cut_short")
 
 
 def _lines(response: requests.Response) -> Iterator[str]:

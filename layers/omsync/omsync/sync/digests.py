@@ -7,18 +7,16 @@ marks' counts and times go on deciding.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
+from binascii import b2a_base64
 from collections.abc import Mapping
 
+from omsync.mapping.digest import canonical
 from omsync.platform.errors import Permanent
 from omsync.sync.records import RecordKey, UnitValue
 
 BYTES = 16
-#: made once: json.dumps would make another for each value
-_TEXT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Digests:
@@ -47,7 +45,6 @@ class Digests:
         return hmac.compare_digest(digest, self._digest(name, key, unit, value))
 
     def _digest(self, name: str, key: RecordKey, unit: str, value: UnitValue) -> str:
-        text = _TEXT([key.table, key.id, unit, value])
         keyed = self._keys[name].copy()
-        keyed.update(text.encode())
-        return f"{name}:{base64.urlsafe_b64encode(keyed.digest()[:BYTES]).decode().rstrip('=')}"
+        keyed.update(canonical([key.table, key.id, unit, sorted(value.items())]))
+        return f"{name}:{b2a_base64(keyed.digest()[:BYTES], newline=False).decode()[:-2]}"  # without the padding

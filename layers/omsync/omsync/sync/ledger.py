@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from omsync.mapping.digest import canonical
 from omsync.platform.errors import OmsyncError, Retryable, Stale
 from omsync.sync.ports import Answers
 from omsync.sync.records import Hold, Intent, Item, Lease, Mark, RecordKey
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 KEYS_PER_READ = 100
 #: attempts at what DynamoDB leaves unprocessed
 ATTEMPTS = 5
+#: with their pointers: DynamoDB takes 100 writes in a transaction
+ITEMS_PER_TRANSACTION = 50
 #: conditional puts under way at once: they cannot be batched
 PARALLEL = 16
 #: pointers remembered as written
@@ -68,25 +71,47 @@ class DynamoLedger:
         with ThreadPoolExecutor(min(PARALLEL, max(1, len(items)))) as pool:
             return list(pool.map(self._save, items))
 
-    def save_all(self, items: Sequence[Item]) -> bool:
-        """At most 50 items with their pointers, all or none; False: one of them is of another revision. For the migration's many."""
+    def save_many(self, items: Sequence[Item]) -> Answers[Item]:
+        """As `save`, for the migration's many: at most `ITEMS_PER_TRANSACTION` in one transaction, and once more without those that moved."""
+        answers: dict[RecordKey, Item | OmsyncError] = {}
+        left = list(items)
+        for _ in range(2):
+            moved = self._transact(left)
+            if moved is None:
+                break
+            answers |= {item.key: _moved(item) for item in moved}
+            left = [item for item in left if item.key not in answers]
+            if not moved:
+                answers |= {item.key: replace(item, revision=item.revision + 1) for item in left}
+                return [answers[item.key] for item in items]
+        answers |= dict(zip([item.key for item in left], self.save(left), strict=True))  # a transaction that others disturb, one by one
+        return [answers[item.key] for item in items]
+
+    def _transact(self, items: Sequence[Item]) -> list[Item] | None:
+        """Write all or none. -> Those of another revision: without them it may be tried again; None: disturbed by somebody else's write."""
+        if not items:
+            return []
         actions: list[TransactWriteItemTypeDef] = []
+        whose: list[Item] = []
         for item in items:
             put: PutTypeDef = {"TableName": self.table, "Item": _encode(replace(item, revision=item.revision + 1))}
             put["ConditionExpression"] = "attribute_not_exists(pk)" if item.revision == 0 else "revision = :revision"
             if item.revision:
                 put["ExpressionAttributeValues"] = {":revision": {"N": str(item.revision)}}
-            actions.append({"Put": put})
+            mine: list[TransactWriteItemTypeDef] = [{"Put": put}]
             if item.salesforce_id is not None:
-                pointer: dict[str, AttributeValueTypeDef] = {"pk": {"S": _pointer(item.salesforce_id)}, "record": {"S": _name(item.key)}}
-                actions.append({"Put": {"TableName": self.table, "Item": pointer}})
+                mine.append({"Put": {"TableName": self.table, "Item": _pointer_item(item, item.salesforce_id)}})
+            actions += mine
+            whose += [item] * len(mine)
         try:
             self.client.transact_write_items(TransactItems=actions)
-        except self.client.exceptions.TransactionCanceledException:
-            return False
+        except self.client.exceptions.TransactionCanceledException as fault:
+            codes = [reason.get("Code") for reason in fault.response.get("CancellationReasons", [])]
+            moved = [item for item, code in zip(whose, codes, strict=False) if code == "ConditionalCheckFailed"]
+            return moved or None
         except (ClientError, BotoCoreError) as fault:
             raise aws_fault(fault) from None
-        return True
+        return []
 
     def _save(self, item: Item) -> Item | OmsyncError:
         saved = replace(item, revision=item.revision + 1)
@@ -96,7 +121,7 @@ class DynamoLedger:
             values: dict[str, Any] = {} if item.revision == 0 else {"ExpressionAttributeValues": {":revision": {"N": str(item.revision)}}}
             self.client.put_item(TableName=self.table, Item=_encode(saved), ConditionExpression=condition, **values)
         except self.client.exceptions.ConditionalCheckFailedException:
-            return Stale("the ledger's item moved", code="ledger.revision", record=str(item.key))
+            return _moved(item)
         except (ClientError, BotoCoreError) as fault:
             return aws_fault(fault)
         return saved
@@ -104,7 +129,7 @@ class DynamoLedger:
     def _point(self, item: Item) -> None:
         if item.salesforce_id is None or item.salesforce_id in self._pointed:
             return
-        self.client.put_item(TableName=self.table, Item={"pk": {"S": _pointer(item.salesforce_id)}, "record": {"S": _name(item.key)}})
+        self.client.put_item(TableName=self.table, Item=_pointer_item(item, item.salesforce_id))
         self._remember([item.salesforce_id])
 
     def _remember(self, salesforce_ids: Sequence[str] | Iterator[str]) -> None:
@@ -138,6 +163,14 @@ def _name(key: RecordKey) -> str:
 
 def _pointer(salesforce_id: str) -> str:
     return f"sf#{salesforce_id}"
+
+
+def _pointer_item(item: Item, salesforce_id: str) -> dict[str, AttributeValueTypeDef]:
+    return {"pk": {"S": _pointer(salesforce_id)}, "record": {"S": _name(item.key)}}
+
+
+def _moved(item: Item) -> Stale:
+    return Stale("the ledger's item moved", code="ledger.revision", record=str(item.key))
 
 
 def _key(name: str) -> RecordKey:
@@ -221,7 +254,7 @@ def _marks(parts: Mapping[str, Sequence[Any]]) -> dict[str, Mark]:
 
 
 def _text(value: Mapping[str, Any] | Sequence[Any]) -> str | None:
-    return json.dumps(value, separators=(",", ":")) if value else None
+    return canonical(value).decode() if value else None
 
 
 def _json(row: Mapping[str, AttributeValueTypeDef], name: str) -> Any:
