@@ -2,7 +2,7 @@
 
     python benchmarks/bench_migration.py [--rows 10000] [--million] [--home DIR]
 
-    omsync       extract, load, link, verify: the steps of the functions, five chunks of 2,500 rows at a time in as many warm processes
+    omsync       extract, load, link, verify: the steps of the functions, chunks of 5,000 rows, five at a time, in warm processes
     plain        a script with simple-salesforce's bulk2
     cumulusci    CumulusCI's load_dataset
     sfdmu        the sf plugin

@@ -159,6 +159,11 @@ def cumulusci(table: Table) -> tuple[int, int]:
         marks = ", ".join("?" * len(columns))
         quoted = ", ".join(f'"{name}"' for name in columns)
         database.executemany(f"INSERT INTO rows ({quoted}) VALUES ({marks})", rows)
+        if "RecordTypeId" in columns:  # ids of the dataset, matched with the org's by name; here they are the org's
+            database.execute(f"CREATE TABLE {table.target.object}_rt_mapping (record_type_id TEXT PRIMARY KEY, developer_name TEXT)")
+            known = table.sf.query_all(f"SELECT Id, DeveloperName FROM RecordType WHERE SobjectType = '{table.target.object}'")["records"]
+            names_of = [(row["Id"], row["DeveloperName"]) for row in known]
+            database.executemany(f"INSERT INTO {table.target.object}_rt_mapping VALUES (?, ?)", names_of)
         database.commit()
         database.close()
         step = {"sf_object": table.target.object, "table": "rows", "api": "rest", "fields": {name: name for name in columns}}
