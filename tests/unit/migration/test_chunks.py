@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import pytest
 
+from omsync.mapping import load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
 from omsync.migration.model import ChunkRef, ChunkState
@@ -258,6 +259,50 @@ def test_what_was_refused_and_is_mended_is_released_from_quarantine(world: World
     again(world, REF)
     state = world.chunks.read(REF)
     assert (state.verified, state.in_quarantine, state.rows) == (2, 0, 2)
+
+
+def test_what_belongs_to_a_quarantined_row_is_not_sent_and_follows_it_when_it_is_mended(world: World) -> None:
+    other = row_id(9)
+    world.oms.put("patients", sample("patients", id=PATIENT, last_name="x" * 300), sample("patients", id=other, email=None))
+    mine = allergies(2)
+    world.oms.put("patient_allergies", *mine, *(row | {"id": row_id(5), "patient_id": other} for row in mine[:1]))
+    world.oms.put("patient_addresses", sample("patient_addresses", patient_id=PATIENT, is_default=True, deleted_at=None))
+    refs = {ref.table: ref for run in (2, 3) for ref in reversed(read_refs(world.files, world.plan.run("m", run)))}
+    for table in ("patients", "patient_addresses", "patient_allergies"):
+        world.whole(refs[table])
+    assert list(world.org.records["Allergy__c"]) == [row_id(5)]
+    assert world.live.asked == [], "nobody is asked for what cannot come"
+    found = world.chunks.read(refs["patient_allergies"])
+    assert (found.rows, found.verified, found.in_quarantine, found.missing) == (3, 1, 2, 0)
+    assert {line["field"] for line in read_lines(world.files, f"{found.folder}/quarantine.jsonl.gz")} == {"patient_id"}
+    assert world.chunks.read(refs["patient_addresses"]).in_quarantine == 1
+
+    world.oms.put("patients", sample("patients", id=PATIENT, last_name="Mended", version=4))
+    world.org.insert("Account", {"OMS_Id__c": PATIENT})
+    for row in mine:  # as the live writers do when they are asked
+        world.live.answers[row["id"]] = lambda row=row: world.org.insert("Allergy__c", like(world, "Allergy__c", row_id(5), row))
+    for table in ("patient_addresses", "patient_allergies"):
+        again(world, refs[table])
+        state = world.chunks.read(refs[table])
+        assert (state.verified, state.in_quarantine) == (state.rows, 0), table
+    assert sorted(world.live.asked) == [("patient_allergies", row["id"]) for row in mine]
+
+
+def test_a_row_that_lacks_only_a_quarantined_one_of_its_own_table_is_in_quarantine_with_it(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="orders", number=0)
+    one, bad = sample("orders", id=row_id(1)), sample("orders", id=row_id(2), order_number="x" * 300)
+    kin = next(name for name, column in load_mappings()["orders"].columns.items() if column.references == "orders")
+    world.oms.put("orders", one | {kin: row_id(2)}, bad)
+    for step in (world.extract.run, world.load.run, world.link.run, world.verify.run):
+        world.until_done(step, ref)
+    state = world.chunks.read(ref)
+    assert (state.mismatched, state.quarantined, state.orphaned) == (0, 1, 1)
+
+
+def like(world: World, sobject: str, model: str, row: dict[str, Any]) -> dict[str, str]:
+    """A record as the live writers would make it."""
+    theirs = {"OMS_Id__c": row["id"], "Substance__c": row["substance"], "Patient__r.OMS_Id__c": row["patient_id"]}
+    return {name: value for name, value in world.org.records[sobject][model].items() if name != "Id"} | theirs
 
 
 def again(world: World, ref: ChunkRef) -> None:

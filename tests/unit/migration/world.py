@@ -14,6 +14,7 @@ from typing import IO
 
 from omsync.mapping import Row, TableMapping, load_mappings
 from omsync.mapping.outward import File
+from omsync.migration.absent import Absentees
 from omsync.migration.extract import Extract
 from omsync.migration.judge import Judge
 from omsync.migration.link import Link
@@ -230,9 +231,12 @@ class Live:
 
     world: World
     asked: list[tuple[str, str]] = field(default_factory=list)
+    answers: dict[str, Callable[[], object]] = field(default_factory=dict)  # what they do about a row
 
     def mirror(self, messages: Sequence[MirrorMessage]) -> None:
         self.world.effect(lambda: self.asked.extend((one.table, one.id) for one in messages))
+        for one in messages:
+            self.answers.get(one.id, lambda: None)()
 
     def sync(self, messages: Sequence[SyncMessage]) -> None:
         self.world.effect(lambda: self.asked.extend((str(one.table), str(one.id)) for one in messages))
@@ -298,7 +302,8 @@ class World:
         survivors = lambda _migration, _run: self.oms.survivors()  # noqa: E731
         facts = lambda _migration, _run: FACTS  # noqa: E731
         self.plan = Plan(mappings, self.oms, self.files, self.states, self.live, self.now)
-        self.extract = Extract(mappings, self.oms, self.files, chunks, facts, survivors, Digests({"k1": b"key"}, "k1"), self.now)
+        absent = Absentees(mappings, self.files, chunks).before
+        self.extract = Extract(mappings, self.oms, self.files, chunks, facts, survivors, absent, Digests({"k1": b"key"}, "k1"), self.now)
         self.load = Load(
             mappings, self.files, chunks, self.states, self.org, self.live, self.ledger, facts, lambda _: self.held_up, self.now
         )

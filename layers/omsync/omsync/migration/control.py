@@ -113,7 +113,7 @@ class Control:
         chunks = self.judge.chunks
         refs = read_refs(self.files, plan)
         for ref, state in zip(refs, chunks.read_many(refs), strict=True):
-            if state.phase == "verified" and (everything or state.differing or state.orphaned):
+            if state.phase == "verified" and (everything or state.differing or state.in_quarantine):
                 state.reopen()
                 chunks.write(ref, state)
         return Outcome()

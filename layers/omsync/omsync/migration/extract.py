@@ -30,6 +30,7 @@ from omsync.mapping import (
     written,
 )
 from omsync.mapping.digest import STAMPS
+from omsync.migration.absent import Absent, because_of_parent
 from omsync.migration.files import CsvParts, Lines
 from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
 from omsync.migration.ports import Files, Source
@@ -65,7 +66,7 @@ def _patient_columns(mapping: TableMapping) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Extract:
-    """Extracts chunks. `facts` and `survivors` are the run's; they were written down when it was prepared."""
+    """Extracts chunks. `facts` and `survivors` are the run's; they were written down when it was prepared. `absent`: of a wave."""
 
     mappings: Mappings
     source: Source
@@ -73,6 +74,7 @@ class Extract:
     chunks: Chunks
     facts: Callable[[str, int], OrgFacts]
     survivors: Callable[[str, int], Mapping[str, str]]
+    absent: Callable[[str, int, str], Absent]
     digests: Digests
     now: Callable[[], float] = time.time
     _registry: dict[str, MappedRegistry] = field(default_factory=dict)
@@ -97,12 +99,13 @@ class Extract:
         compiled = compile_mapping(mapping, facts.time_zone)
         sheet = _Sheet(self, ref, compiled, facts, state, self._rules(facts, ref.table))
         survivors = self.survivors(ref.migration, ref.run)
+        absent = self.absent(ref.migration, ref.run, mapping.wave)
         try:
             with self.source.read(mapping, ref) as (snapshot, rows):
                 state.snapshot = snapshot
                 for row in rows:
                     state.rows += 1
-                    sheet.add(with_survivors(mapping, row, survivors) if survivors else row)
+                    sheet.add(with_survivors(mapping, row, survivors) if survivors else row, absent)
             sheet.save()
         finally:
             sheet.close()
@@ -135,14 +138,17 @@ class _Sheet:
         self._compared = {target.object: verified_fields(compiled, target.object) for target in self._mapping.targets}
         self._own = {t.object: [f for f in written(t, "second_pass") if f.second_pass] for t in self._mapping.targets}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, absent: Absent) -> None:
         """One row, to where it ends."""
-        if self._mapping.mode == "embedded":
-            self._embedded(row)
-            return
-        reason = self._mapping.skip_reason(row)
+        reason = self._skip_reason(row)
         if reason is not None:
             self._state.count(reason)
+            return
+        if absent and (refused := because_of_parent(self._mapping, row, absent)) is not None:
+            self._quarantine.json(refused.model_dump())
+            return
+        if self._mapping.mode == "embedded":
+            self._state.to_send += 1  # an address is written with its patient, whose values verification compares
             return
         try:
             records = self._compiled.to_salesforce(row, staff=self._staff)
@@ -160,15 +166,11 @@ class _Sheet:
             self._place(record, line)
         self._note(row, records)
 
-    def _embedded(self, row: Row) -> None:
-        """An address is written with its patient, whose values verification compares."""
+    def _skip_reason(self, row: Row) -> str | None:
         reason = self._mapping.skip_reason(row)
-        if reason is None and row["deleted_at"] is not None:
-            reason = "deleted; a deleted address is nobody's default"
-        if reason is not None:
-            self._state.count(reason)
-        else:
-            self._state.to_send += 1
+        if reason is None and self._mapping.mode == "embedded" and row["deleted_at"] is not None:
+            return "deleted; a deleted address is nobody's default"
+        return reason
 
     def _refuse(self, row: Row, fault: TransformError) -> None:
         one = Quarantined(table=self._mapping.table, id=str(row["id"]), code=fault.code, field=fault.field, message=fault.message)

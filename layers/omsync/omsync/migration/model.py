@@ -107,6 +107,7 @@ class ChunkState(_Model):
     excused: dict[str, int] = Field(default_factory=dict)  # reason -> rows that are not sent since they were extracted
     orphaned: int = 0  # rows that are not there because a parent is not: in quarantine with it
     released: int = 0  # rows of the quarantine that are there by now, every value
+    recalled: bool = False  # rows of the quarantine whose parents have come are the live writers' now
     tries: int = 0  # how often verification looked at rows that differ
     open_keys: int = 0  # rows that verification has not settled yet
     manifest_sha256: str = ""
@@ -137,7 +138,7 @@ class ChunkState(_Model):
         """Verification may begin anew."""
         self.phase, self.inquiries = "linked", []
         self.verified = self.missing = self.mismatched = self.unknown = self.orphaned = self.released = self.tries = self.open_keys = 0
-        self.excused = {}
+        self.excused, self.recalled = {}, False
 
 
 class Quarantined(_Model):

@@ -9,13 +9,14 @@ somebody has mended meanwhile is found too, and released.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import cast
 
 from omsync.mapping import Compiled, Json, Mappings, Record, Row, TransformError, compile_mapping, differences, row_hash
 from omsync.mapping.model import Field
+from omsync.migration import absent
 from omsync.migration.extract import verified_fields, with_survivors
 from omsync.migration.files import read_lines, write_lines
 from omsync.migration.load import JOB_SECONDS, hand_over, within
@@ -27,6 +28,8 @@ from omsync.salesforce.files import title_of
 
 #: seconds until rows that differ are looked at again: mostly the live writers are done with them in two, at a busy time in minutes
 LOOKS = (1, 1, 2, 3, 5, 8, 13, 20, 30, 60, 60)
+#: seconds that the live writers have for rows whose parents have come
+RECALL_SECONDS = 10
 #: rows read again at a time
 REREAD = 500
 #: records whose polymorphic parents are looked up at once
@@ -101,7 +104,10 @@ class _Check:
     def step(self) -> Outcome:
         if self._mapping.mode in ("embedded", "matched") or self._state.to_send + self._state.quarantined == 0:
             self._state.verified = self._state.to_send
+            self._release(row_id for part in self._refused() for row_id in self._complete(part))  # it came with its parent
             return self._end()
+        if self._state.quarantined and not self._state.recalled and (called := self._recall()):
+            return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine follow their parents")
         if self._state.tries == 0:
             waiting = self._ask()
             if waiting is not None:
@@ -113,6 +119,41 @@ class _Check:
 
     def _name(self, what: str) -> str:
         return f"{self._state.folder}/{what}.jsonl.gz"
+
+    # ----------------------------------------------------------------------------------------------------- the quarantine
+    def _recall(self) -> int:
+        """Ask the live writers for rows that only wait for a parent, where it has come. -> How many."""
+        ids = [row_id for part in self._refused(absent.CODE) for row_id in self._complete(part)]
+        hand_over(self._verify.live, self._mapping, ids)
+        self._state.handed += len(ids)
+        self._state.recalled = True
+        return len(ids)
+
+    def _refused(self, code: str | None = None) -> Iterator[Sequence[str]]:
+        """Ids of the quarantine, a part at a time."""
+        lines = read_lines(self._verify.files, self._name("quarantine"))
+        yield from batched((str(line["id"]) for line in lines if code in (None, line["code"])), REREAD, strict=False)
+
+    def _complete(self, ids: Sequence[str]) -> Iterator[str]:
+        """Those whose parents are all in Salesforce."""
+        rows = self._verify.oms.batch_get(self._ref.table, list(ids))
+        wanted: dict[str, set[str]] = {}
+        for row in rows.values():
+            for column, table in absent.parents(self._mapping):
+                if row.get(column) is not None:
+                    wanted.setdefault(table, set()).add(str(row[column]))
+        there = {table: self._there(table, sorted(keys)) for table, keys in wanted.items()}
+        for row_id, row in rows.items():
+            if all(row.get(column) is None or str(row[column]) in there[table] for column, table in absent.parents(self._mapping)):
+                yield row_id
+
+    def _there(self, table: str, keys: Sequence[str]) -> set[str]:
+        """Rows that are in Salesforce; all of a table that is written with another one or matched."""
+        parent = self._verify.mappings[table]
+        if parent.mode not in ("mirrored", "shared") or not parent.targets:
+            return set(keys)
+        found = self._verify.salesforce.by_oms_id(parent.targets[0].object, ["Id", "OMS_Id__c"], keys)
+        return {str(row["OMS_Id__c"]).lower() for row in found}
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def _ask(self) -> Outcome | None:
@@ -137,7 +178,7 @@ class _Check:
 
     def _compare_all(self) -> dict[str, int]:
         """-> Rows whose hash is not found: OMS id -> version extracted."""
-        refused = {str(line["id"]) for line in read_lines(self._verify.files, self._name("quarantine"))}
+        refused = {row_id for part in self._refused() for row_id in part}
         expected: dict[str, tuple[int, dict[str, str], list[str]]] = {}
         for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest")):
             if row_id not in refused:
@@ -151,12 +192,12 @@ class _Check:
                     del known[1][inquiry.object]
         left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes}
         self._state.verified = len(expected) - len(left)
-        self._release(sorted(refused))
+        self._release(row_id for part in self._refused() for row_id in self._in_step(part))
         return left
 
-    def _release(self, refused: Sequence[str]) -> None:
+    def _release(self, ids: Iterable[str]) -> None:
         """Rows of the quarantine that are in Salesforce by now, every value."""
-        released = [row_id for part in batched(refused, REREAD, strict=False) for row_id in self._in_step(part)]
+        released = sorted(ids)
         write_lines(self._verify.files, self._name("released"), released)
         self._state.released = len(released)
         self._state.verified += len(released)
@@ -269,11 +310,14 @@ class _Check:
         return Mismatch(table=table, id=row_id, kind="different", fields=tuple(differing)) if differing else None
 
     def _excused(self, mismatch: Mismatch, orphans: list[Quarantined]) -> bool:
-        """Missing because a parent is not there: then the parent's reason is the row's, or the row joins `orphans`."""
-        if mismatch.kind != "missing":
-            return False
+        """Missing because a parent is not there: then the parent's reason is the row's, or the row joins `orphans`.
+
+        So does a row that is there and lacks nothing but a row of its own table that is not.
+        """
         row = self._verify.oms.batch_get(self._ref.table, [mismatch.id]).get(mismatch.id)
-        blame = self._absent_parent(row) if row is not None else None
+        if row is not None and mismatch.kind == "different":
+            return self._lacks_kin(mismatch, row, orphans)
+        blame = self._absent_parent(row) if row is not None and mismatch.kind == "missing" else None
         if blame is None:
             return False
         parent, reason = blame
@@ -282,6 +326,16 @@ class _Check:
             return True
         message = f"its {parent} is not in Salesforce"
         orphans.append(Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=parent, message=message))
+        return True
+
+    def _lacks_kin(self, mismatch: Mismatch, row: Row, orphans: list[Quarantined]) -> bool:
+        later = {field.name for sobject in self._objects for field in self._compiled.fields(sobject).values() if field.second_pass}
+        kin = [name for name, column in self._mapping.columns.items() if column.references == self._ref.table and row.get(name) is not None]
+        missing = [name for name in kin if not self._there(self._ref.table, [str(row[name])])]
+        if not later.issuperset(mismatch.fields) or not missing:
+            return False
+        message = f"it is there without its {missing[0]}, which is not in Salesforce"
+        orphans.append(Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=missing[0], message=message))
         return True
 
     def _absent_parent(self, row: Row) -> tuple[str, str | None] | None:

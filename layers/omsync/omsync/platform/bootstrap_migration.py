@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from omsync.mapping import load_mappings
+from omsync.migration.absent import Absentees
 from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
 from omsync.migration.control import Control
 from omsync.migration.examine import Examine
@@ -87,6 +88,11 @@ class _Common:
         return _Kept(partial(_survivors, self.files))
 
     @cached_property
+    def absentees(self) -> Absentees:
+        """What is in quarantine."""
+        return Absentees(load_mappings(), self.files, self.chunks)
+
+    @cached_property
     def digests(self) -> Digests:
         """The ledger's hashes."""
         ring = settings.key_ring(self.told.ledger_secret_arn)
@@ -94,20 +100,20 @@ class _Common:
 
 
 @dataclass
-class _Kept[T]:
-    """What `read` gives for a run, kept for a minute if it may be kept at all."""
+class _Kept[**P, T]:
+    """What `read` gives for a run or a wave of it, kept for a minute if it may be kept at all."""
 
-    read: Callable[[str, int], T]
+    read: Callable[P, T]
     keep: Callable[[T], bool] = lambda _: True
-    known: dict[tuple[str, int], tuple[float, T]] = field(default_factory=dict)
+    known: dict[object, tuple[float, T]] = field(default_factory=dict)
 
-    def __call__(self, migration: str, run: int) -> T:
-        found = self.known.get((migration, run))
+    def __call__(self, *which: P.args, **named: P.kwargs) -> T:
+        found = self.known.get(which)
         if found is not None and time.monotonic() - found[0] < _BELIEVED:
             return found[1]
-        value = self.read(migration, run)
+        value = self.read(*which, **named)
         if self.keep(value):
-            self.known = {(migration, run): (time.monotonic(), value)}
+            self.known = {which: (time.monotonic(), value)}
         return value
 
 
@@ -145,7 +151,8 @@ class SourceSteps(_Common):
     @cached_property
     def extract(self) -> Extract:
         """Extracts chunks."""
-        return Extract(load_mappings(), self.source, self.files, self.chunks, self.facts, self.survivors, self.digests)
+        absent = _Kept(self.absentees.before)
+        return Extract(load_mappings(), self.source, self.files, self.chunks, self.facts, self.survivors, absent, self.digests)
 
 
 @dataclass(frozen=True)
