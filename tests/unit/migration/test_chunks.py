@@ -246,6 +246,18 @@ def test_a_child_of_what_is_not_in_salesforce_shares_its_parents_reason(world: W
     assert (orphan["id"], orphan["field"]) == (row_id(1), "patient_id")
 
 
+def test_nobody_waits_for_a_child_whose_parent_is_not_sent_by_rule(world: World) -> None:
+    world.oms.put("patients", sample("patients", id=PATIENT, status="merged", merged_into_patient_id=None))
+    world.oms.put("patient_allergies", *allergies(1))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    world.org.records["Allergy__c"].clear()
+    world.until_done(world.verify.run, REF)
+    state = world.chunks.read(REF)
+    assert (state.tries, state.missing, sum(state.excused.values())) == (1, 0, 1)
+    assert world.live.asked == []
+
+
 def test_what_was_refused_and_is_mended_is_released_from_quarantine(world: World) -> None:
     rows = allergies(2)
     rows[1]["substance"] = "x" * 300

@@ -19,6 +19,7 @@ from omsync.mapping.model import Field
 from omsync.migration import absent
 from omsync.migration.extract import verified_fields, with_survivors
 from omsync.migration.files import read_lines, write_lines
+from omsync.migration.kin import Kin
 from omsync.migration.load import JOB_SECONDS, hand_over, within
 from omsync.migration.model import ChunkRef, ChunkState, Inquiry, Mismatch, OrgFacts, Outcome, Quarantined
 from omsync.migration.ports import Files, Live, Rows, Salesforce
@@ -93,6 +94,7 @@ class _Check:
         self._staff = frozenset(facts.staff)
         self._mapping = verify.mappings[ref.table]
         self._compiled = compile_mapping(self._mapping, facts.time_zone)
+        self._kin = Kin(verify.mappings, self._compiled, verify.salesforce, verify.oms)
         self._objects = [target.object for target in self._mapping.targets]
         self._salesforce_ids: dict[str, str] = {}  # of rows read again
         self._columns = {sobject: columns_of(self._compiled, sobject) for sobject in self._objects}
@@ -104,7 +106,7 @@ class _Check:
     def step(self) -> Outcome:
         if self._mapping.mode in ("embedded", "matched") or self._state.to_send + self._state.quarantined == 0:
             self._state.verified = self._state.to_send
-            self._release(row_id for part in self._refused() for row_id in self._complete(part))  # it came with its parent
+            self._release(row_id for part in self._refused() for row_id in self._kin.complete(part))  # it came with its parent
             return self._end()
         if self._state.quarantined and not self._state.recalled and (called := self._recall()):
             return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine follow their parents")
@@ -123,7 +125,7 @@ class _Check:
     # ----------------------------------------------------------------------------------------------------- the quarantine
     def _recall(self) -> int:
         """Ask the live writers for rows that only wait for a parent, where it has come. -> How many."""
-        ids = [row_id for part in self._refused(absent.CODE) for row_id in self._complete(part)]
+        ids = [row_id for part in self._refused(absent.CODE) for row_id in self._kin.complete(part)]
         hand_over(self._verify.live, self._mapping, ids)
         self._state.handed += len(ids)
         self._state.recalled = True
@@ -133,27 +135,6 @@ class _Check:
         """Ids of the quarantine, a part at a time."""
         lines = read_lines(self._verify.files, self._name("quarantine"))
         yield from batched((str(line["id"]) for line in lines if code in (None, line["code"])), REREAD, strict=False)
-
-    def _complete(self, ids: Sequence[str]) -> Iterator[str]:
-        """Those whose parents are all in Salesforce."""
-        rows = self._verify.oms.batch_get(self._ref.table, list(ids))
-        wanted: dict[str, set[str]] = {}
-        for row in rows.values():
-            for column, table in absent.parents(self._mapping):
-                if row.get(column) is not None:
-                    wanted.setdefault(table, set()).add(str(row[column]))
-        there = {table: self._there(table, sorted(keys)) for table, keys in wanted.items()}
-        for row_id, row in rows.items():
-            if all(row.get(column) is None or str(row[column]) in there[table] for column, table in absent.parents(self._mapping)):
-                yield row_id
-
-    def _there(self, table: str, keys: Sequence[str]) -> set[str]:
-        """Rows that are in Salesforce; all of a table that is written with another one or matched."""
-        parent = self._verify.mappings[table]
-        if parent.mode not in ("mirrored", "shared") or not parent.targets:
-            return set(keys)
-        found = self._verify.salesforce.by_oms_id(parent.targets[0].object, ["Id", "OMS_Id__c"], keys)
-        return {str(row["OMS_Id__c"]).lower() for row in found}
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def _ask(self) -> Outcome | None:
@@ -235,38 +216,37 @@ class _Check:
     # --------------------------------------------------------------------------------------------------------- once more
     def _look_again(self, left: Mapping[str, int]) -> Outcome:
         """Rows that differ from what was extracted, as they are now on both sides."""
-        still: dict[str, int] = {}
         found: list[Mismatch] = []
-        ids = sorted(left)
         state = self._state
-        for part in batched(ids, REREAD, strict=False):
-            differing = {one.id: one for one in self._reread(part)}
+        for part in batched(sorted(left), REREAD, strict=False):
+            differing = list(self._reread(part))
             state.verified += len(part) - len(differing)
-            for mismatch in differing.values():
+            for mismatch in differing:
                 if mismatch.kind == "missing" and mismatch.fields:
                     state.excuse(f"meanwhile: {mismatch.fields[0]}")
                 else:
-                    still[mismatch.id] = left[mismatch.id]
                     found.append(mismatch)
+        if state.tries == 0:  # what no waiting brings
+            found = self._explained(found, finally_=False)
         state.tries += 1
-        state.open_keys = len(still)
-        if still and state.tries <= len(self._verify.looks):
-            if state.tries == 1:
-                hand_over(self._verify.live, self._mapping, sorted(still))
-                state.handed += len(still)
-            write_lines(self._verify.files, self._name("open"), [[row_id, version] for row_id, version in still.items()])
-            return Outcome(
-                outcome="wait", wait_seconds=self._verify.looks[state.tries - 1], reason=f"{len(still)} rows are not in step yet"
-            )
-        orphans: list[Quarantined] = []
-        final = [mismatch for mismatch in found if not self._excused(mismatch, orphans)]
-        write_lines(self._verify.files, self._name("orphans"), [one.model_dump() for one in orphans])
-        state.orphaned = len(orphans)
+        state.open_keys = len(found)
+        if found and state.tries <= len(self._verify.looks):
+            return self._wait_for({one.id: left[one.id] for one in found})
+        final = self._explained(found, finally_=True)
         write_lines(self._verify.files, self._name("mismatches"), [one.model_dump() for one in final])
         state.missing = sum(one.kind == "missing" for one in final)
         state.mismatched = sum(one.kind == "different" for one in final)
         state.unknown = sum(one.kind == "unknown" for one in final)
         return self._end()
+
+    def _wait_for(self, still: Mapping[str, int]) -> Outcome:
+        """The live writers are at work on rows (id -> version extracted), or are asked to be."""
+        if self._state.tries == 1:
+            hand_over(self._verify.live, self._mapping, sorted(still))
+            self._state.handed += len(still)
+        write_lines(self._verify.files, self._name("open"), [[row_id, version] for row_id, version in still.items()])
+        wait = self._verify.looks[self._state.tries - 1]
+        return Outcome(outcome="wait", wait_seconds=wait, reason=f"{len(still)} rows are not in step yet")
 
     def _reread(self, ids: Sequence[str]) -> Iterator[Mismatch]:
         """Those that differ now too. The OMS first, then Salesforce: what changes in between is looked at again."""
@@ -309,49 +289,26 @@ class _Check:
                 differing += [file.field for file in record.files if title_of(file) not in beside]
         return Mismatch(table=table, id=row_id, kind="different", fields=tuple(differing)) if differing else None
 
-    def _excused(self, mismatch: Mismatch, orphans: list[Quarantined]) -> bool:
-        """Missing because a parent is not there: then the parent's reason is the row's, or the row joins `orphans`.
-
-        So does a row that is there and lacks nothing but a row of its own table that is not.
-        """
-        row = self._verify.oms.batch_get(self._ref.table, [mismatch.id]).get(mismatch.id)
-        if row is not None and mismatch.kind == "different":
-            return self._lacks_kin(mismatch, row, orphans)
-        blame = self._absent_parent(row) if row is not None and mismatch.kind == "missing" else None
-        if blame is None:
-            return False
-        parent, reason = blame
-        if reason is not None:
-            self._state.excuse(f"its {parent} is not sent: {reason}")
-            return True
-        message = f"its {parent} is not in Salesforce"
-        orphans.append(Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=parent, message=message))
-        return True
-
-    def _lacks_kin(self, mismatch: Mismatch, row: Row, orphans: list[Quarantined]) -> bool:
-        later = {field.name for sobject in self._objects for field in self._compiled.fields(sobject).values() if field.second_pass}
-        kin = [name for name, column in self._mapping.columns.items() if column.references == self._ref.table and row.get(name) is not None]
-        missing = [name for name in kin if not self._there(self._ref.table, [str(row[name])])]
-        if not later.issuperset(mismatch.fields) or not missing:
-            return False
-        message = f"it is there without its {missing[0]}, which is not in Salesforce"
-        orphans.append(Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=missing[0], message=message))
-        return True
-
-    def _absent_parent(self, row: Row) -> tuple[str, str | None] | None:
-        """(column, why the parent is not sent, or None) of the first parent that Salesforce lacks."""
-        for name, column in self._mapping.columns.items():
-            value = row.get(name)
-            if column.references is None or value is None or column.not_sent is not None or column.references == self._ref.table:
-                continue
-            parent = self._verify.mappings[column.references]
-            if parent.mode not in ("mirrored", "shared") or not parent.targets:
-                continue
-            if any(True for _ in self._verify.salesforce.by_oms_id(parent.targets[0].object, ["Id"], [str(value)])):
-                continue
-            theirs = self._verify.oms.batch_get(parent.table, [str(value)]).get(str(value))
-            return name, parent.skip_reason(theirs) if theirs is not None else None
-        return None
+    def _explained(self, found: Sequence[Mismatch], *, finally_: bool) -> list[Mismatch]:
+        """Without what a record that is not there explains: a rule's reason is the row's too; else, in the end, it is in quarantine with it."""
+        blamed = self._kin.blame(found)
+        left: list[Mismatch] = []
+        orphans: list[Quarantined] = []
+        for mismatch in found:
+            blame = blamed.get(mismatch.id)
+            if blame is not None and blame.reason is not None and mismatch.kind == "missing":
+                self._state.excuse(f"its {blame.column} is not sent: {blame.reason}")
+            elif blame is not None and finally_:
+                message = f"its {blame.column} is not in Salesforce{'' if mismatch.kind == 'missing' else '; all else is there'}"
+                orphans.append(
+                    Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=blame.column, message=message)
+                )
+            else:
+                left.append(mismatch)
+        if finally_:
+            write_lines(self._verify.files, self._name("orphans"), [one.model_dump() for one in orphans])
+            self._state.orphaned = len(orphans)
+        return left
 
     def _end(self) -> Outcome:
         state = self._state
