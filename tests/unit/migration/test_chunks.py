@@ -246,6 +246,19 @@ def test_a_child_of_what_is_not_in_salesforce_shares_its_parents_reason(world: W
     assert (orphan["id"], orphan["field"]) == (row_id(1), "patient_id")
 
 
+def test_a_lost_child_of_a_merged_patient_is_missing_for_all_that(world: World) -> None:
+    winner = row_id(8)
+    world.oms.put("patients", sample("patients", id=winner), sample("patients", id=PATIENT, status="merged", merged_into_patient_id=winner))
+    world.oms.put("patient_allergies", *allergies(1))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    world.org.insert("Account", {"OMS_Id__c": winner})
+    world.org.records["Allergy__c"].clear()
+    world.until_done(world.verify.run, REF)
+    state = world.chunks.read(REF)
+    assert (state.missing, state.excused, state.in_quarantine) == (1, {}, 0)
+
+
 def test_nobody_waits_for_a_child_whose_parent_is_not_sent_by_rule(world: World) -> None:
     world.oms.put("patients", sample("patients", id=PATIENT, status="merged", merged_into_patient_id=None))
     world.oms.put("patient_allergies", *allergies(1))

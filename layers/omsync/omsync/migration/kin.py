@@ -8,6 +8,7 @@ from itertools import batched
 
 from omsync.mapping import Compiled, Mappings, Row
 from omsync.migration.absent import parents
+from omsync.migration.extract import with_survivors
 from omsync.migration.model import Mismatch
 from omsync.migration.ports import Rows, Salesforce
 
@@ -31,12 +32,12 @@ class Kin:
     compiled: Compiled
     salesforce: Salesforce
     oms: Rows
+    survivors: Mapping[str, str]  # of merged patients
 
     def complete(self, ids: Sequence[str]) -> Iterator[str]:
         """Of these rows, those whose parents are all in Salesforce."""
-        mapping = self.compiled.mapping
-        rows = self.oms.batch_get(mapping.table, list(ids))
-        columns = parents(mapping)
+        rows = self._of(ids)
+        columns = parents(self.compiled.mapping)
         there = self._there((table, row.get(column)) for row in rows.values() for column, table in columns)
         for row_id, row in rows.items():
             if all(row.get(column) is None or str(row[column]) in there[table] for column, table in columns):
@@ -50,8 +51,7 @@ class Kin:
         return answers
 
     def _blame(self, found: Sequence[Mismatch]) -> dict[str, Blame]:
-        mapping = self.compiled.mapping
-        rows = self.oms.batch_get(mapping.table, [one.id for one in found])
+        rows = self._of([one.id for one in found])
         suspects = {one.id: self._suspects(one) for one in found if one.id in rows}
         there = self._there((table, rows[row_id].get(column)) for row_id, columns in suspects.items() for column, table in columns)
         absent: dict[str, tuple[str, str, str]] = {}
@@ -63,6 +63,13 @@ class Kin:
                     break
         theirs = self._rows((table, parent) for _, table, parent in absent.values())
         return {row_id: Blame(column, self._reason(table, theirs.get(parent))) for row_id, (column, table, parent) in absent.items()}
+
+    def _of(self, ids: Sequence[str]) -> dict[str, Row]:
+        """This table's rows, as children of whom a merged patient became."""
+        mapping = self.compiled.mapping
+        return {
+            row_id: with_survivors(mapping, row, self.survivors) for row_id, row in self.oms.batch_get(mapping.table, list(ids)).items()
+        }
 
     def _suspects(self, found: Mismatch) -> list[tuple[str, str]]:
         """(column, table) of what may be to blame."""

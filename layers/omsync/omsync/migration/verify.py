@@ -9,7 +9,7 @@ somebody has mended meanwhile is found too, and released.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import cast
@@ -94,7 +94,8 @@ class _Check:
         self._staff = frozenset(facts.staff)
         self._mapping = verify.mappings[ref.table]
         self._compiled = compile_mapping(self._mapping, facts.time_zone)
-        self._kin = Kin(verify.mappings, self._compiled, verify.salesforce, verify.oms)
+        self._survivors = verify.survivors(ref.migration, ref.run)
+        self._kin = Kin(verify.mappings, self._compiled, verify.salesforce, verify.oms, self._survivors)
         self._objects = [target.object for target in self._mapping.targets]
         self._salesforce_ids: dict[str, str] = {}  # of rows read again
         self._columns = {sobject: columns_of(self._compiled, sobject) for sobject in self._objects}
@@ -106,7 +107,7 @@ class _Check:
     def step(self) -> Outcome:
         if self._mapping.mode in ("embedded", "matched") or self._state.to_send + self._state.quarantined == 0:
             self._state.verified = self._state.to_send
-            self._release(row_id for part in self._refused() for row_id in self._kin.complete(part))  # it came with its parent
+            self._release(self._kin.complete)  # it came with its parent
             return self._end()
         if self._state.quarantined and not self._state.recalled and (called := self._recall()):
             return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine follow their parents")
@@ -173,12 +174,14 @@ class _Check:
                     del known[1][inquiry.object]
         left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes}
         self._state.verified = len(expected) - len(left)
-        self._release(row_id for part in self._refused() for row_id in self._in_step(part))
+        self._release(self._in_step)
         return left
 
-    def _release(self, ids: Iterable[str]) -> None:
-        """Rows of the quarantine that are in Salesforce by now, every value."""
-        released = sorted(ids)
+    def _release(self, arrived: Callable[[Sequence[str]], Iterator[str]]) -> None:
+        """Rows of the quarantine that are in Salesforce by now, every value: `arrived` tells which."""
+        if not self._state.quarantined:
+            return
+        released = [row_id for part in self._refused() for row_id in arrived(part)]
         write_lines(self._verify.files, self._name("released"), released)
         self._state.released = len(released)
         self._state.verified += len(released)
@@ -252,7 +255,6 @@ class _Check:
         """Those that differ now too. The OMS first, then Salesforce: what changes in between is looked at again."""
         verify, table = self._verify, self._ref.table
         rows = verify.oms.batch_get(table, list(ids))
-        survivors = verify.survivors(self._ref.migration, self._ref.run)
         there: dict[str, Found] = {sobject: {} for sobject in self._objects}
         self._salesforce_ids = {}
         for sobject in self._objects:
@@ -264,7 +266,7 @@ class _Check:
             row = rows.get(row_id)
             if row is None:
                 yield Mismatch(table=table, id=row_id, kind="unknown")
-            elif mismatch := self._difference(row_id, with_survivors(self._mapping, row, survivors), there):
+            elif mismatch := self._difference(row_id, with_survivors(self._mapping, row, self._survivors), there):
                 yield mismatch
 
     def _difference(self, row_id: str, row: Row, there: Mapping[str, Found]) -> Mismatch | None:

@@ -5,8 +5,8 @@
 
 A pointer rather than a secondary index: both directions are read strongly consistently (a delete that follows a create within the index's
 delay would otherwise name nobody), and it is written once in a record's life. It is written *before* the item that mentions it, so no item's
-Salesforce id is ever without one; one without an item is true all the same. What an item holds beyond ids and counts is JSON, because it is
-read and written whole.
+Salesforce id is ever without one; one without an item is true all the same. An item is one `document` of JSON beside its `revision`: it is
+read and written whole, and each attribute more would cost every call its share.
 """
 
 from __future__ import annotations
@@ -180,47 +180,50 @@ def _key(name: str) -> RecordKey:
 
 # ------------------------------------------------------------------------------------------------------------------ shapes
 def _encode(item: Item) -> dict[str, AttributeValueTypeDef]:
-    texts = {
+    parts: dict[str, Any] = {
         "object": item.object,
         "salesforce_id": item.salesforce_id,
         "buried": item.buried,
+        "save": item.save,
+        "base": item.base,
+        "held": {unit: [hold.case, hold.reason, hold.save, hold.edited_at] for unit, hold in item.held.items()},
+        "intent": _intent(item.intent) if item.intent is not None else None,
+        "afloat": [_intent(intent) for intent in item.afloat],
+        "gone": item.gone,
         "merged_into": item.merged_into,
-        "files": item.files or None,
-        "mapping": item.mapping or None,
-        "base": _text({unit: list(mark) for unit, mark in item.base.items()}),
-        "held": _text({unit: [hold.case, hold.reason, hold.save, hold.edited_at] for unit, hold in item.held.items()}),
-        "intent": _text(_intent(item.intent)) if item.intent is not None else None,
-        "afloat": _text([_intent(intent) for intent in item.afloat]),
-        "lease": _text([item.lease.holder, item.lease.until]) if item.lease is not None else None,
+        "relink": item.relink,
+        "lease": [item.lease.holder, item.lease.until] if item.lease is not None else None,
+        "files": item.files,
+        "mapping": item.mapping,
     }
-    numbers = {"revision": item.revision, "save": item.save, "version": item.version}
-    row: dict[str, AttributeValueTypeDef] = {"pk": {"S": _name(item.key)}}
-    row |= {name: {"S": text} for name, text in texts.items() if text is not None}
-    row |= {name: {"N": str(number)} for name, number in numbers.items() if number is not None}
-    row |= {name: {"BOOL": True} for name, flag in (("gone", item.gone), ("relink", item.relink)) if flag}
-    return row
+    known = {name: part for name, part in parts.items() if part}
+    if item.version is not None:
+        known["version"] = item.version  # 0 is one, too
+    document = canonical(known).decode()
+    return {"pk": {"S": _name(item.key)}, "revision": {"N": str(item.revision)}, "document": {"S": document}}
 
 
 def _decode(key: RecordKey, row: Mapping[str, AttributeValueTypeDef]) -> Item:
-    lease, intent = _json(row, "lease"), _json(row, "intent")
+    parts = json.loads(row["document"]["S"])
+    lease, intent = parts.get("lease"), parts.get("intent")
     return Item(
         key=key,
         revision=int(row["revision"]["N"]),
-        object=_string(row, "object"),
-        salesforce_id=_string(row, "salesforce_id"),
-        buried=_string(row, "buried"),
-        version=int(row["version"]["N"]) if "version" in row else None,
-        save=int(row["save"]["N"]) if "save" in row else 0,
-        base=_marks(_json(row, "base") or {}),
-        held={unit: Hold(*parts) for unit, parts in (_json(row, "held") or {}).items()},
+        object=parts.get("object"),
+        salesforce_id=parts.get("salesforce_id"),
+        buried=parts.get("buried"),
+        version=parts.get("version"),
+        save=parts.get("save", 0),
+        base=_marks(parts.get("base", {})),
+        held={unit: Hold(*hold) for unit, hold in parts.get("held", {}).items()},
         intent=_as_intent(intent) if intent else None,
-        afloat=tuple(_as_intent(one) for one in _json(row, "afloat") or []),
-        gone="gone" in row,
-        merged_into=_string(row, "merged_into"),
-        relink="relink" in row,
+        afloat=tuple(_as_intent(one) for one in parts.get("afloat", [])),
+        gone=parts.get("gone", False),
+        merged_into=parts.get("merged_into"),
+        relink=parts.get("relink", False),
         lease=Lease(*lease) if lease else None,
-        files=_string(row, "files") or "",
-        mapping=_string(row, "mapping") or "",
+        files=parts.get("files", ""),
+        mapping=parts.get("mapping", ""),
     )
 
 
@@ -251,15 +254,3 @@ def _as_intent(parts: Mapping[str, Any]) -> Intent:
 
 def _marks(parts: Mapping[str, Sequence[Any]]) -> dict[str, Mark]:
     return {unit: Mark(*mark) for unit, mark in parts.items()}
-
-
-def _text(value: Mapping[str, Any] | Sequence[Any]) -> str | None:
-    return canonical(value).decode() if value else None
-
-
-def _json(row: Mapping[str, AttributeValueTypeDef], name: str) -> Any:
-    return json.loads(row[name]["S"]) if name in row else None
-
-
-def _string(row: Mapping[str, AttributeValueTypeDef], name: str) -> str | None:
-    return row[name]["S"] if name in row else None
