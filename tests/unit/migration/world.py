@@ -302,13 +302,17 @@ class World:
         survivors = lambda _migration, _run: self.oms.survivors()  # noqa: E731
         facts = lambda _migration, _run: FACTS  # noqa: E731
         self.plan = Plan(mappings, self.oms, self.files, self.states, self.live, self.now)
-        absent = Absentees(mappings, self.files, chunks).before
-        self.extract = Extract(mappings, self.oms, self.files, chunks, facts, survivors, absent, Digests({"k1": b"key"}, "k1"), self.now)
+        absentees = Absentees(mappings, self.files, chunks)
+        self.extract = Extract(
+            mappings, self.oms, self.files, chunks, facts, survivors, absentees.before, Digests({"k1": b"key"}, "k1"), self.now
+        )
         self.load = Load(
             mappings, self.files, chunks, self.states, self.org, self.live, self.ledger, facts, lambda _: self.held_up, self.now
         )
-        self.link = Link(mappings, self.files, chunks, self.org, self.live, lambda _: self.held_up, self.now)
-        self.verify = Verify(mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, self.now, looks=(10,))
+        self.link = Link(mappings, self.files, chunks, self.org, self.live, absentees.of, lambda _: self.held_up, self.now)
+        self.verify = Verify(
+            mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, absentees.of, self.now, looks=(10,)
+        )
         self.judge = Judge(mappings, self.files, chunks, "test", self.now)
 
     def now(self) -> float:

@@ -38,6 +38,15 @@ class Absentees:
                 self._add(plan, wave, found)
         return found
 
+    def of(self, migration: str, run: int, table: str) -> Collection[str]:
+        """Quarantined rows of a table; once its wave is loaded there will be no more."""
+        plan = read_plan(self.files, migration, run)
+        if plan is None or plan.dry:
+            return frozenset()
+        refs = [ref for ref in read_refs(self.files, plan) if ref.table == table]
+        states = [state for state in self.chunks.read_many(refs) if state.in_quarantine]
+        return frozenset(row_id for state in states for row_id in self._of(state))
+
     def _add(self, plan: RunPlan, wave: str, found: dict[str, set[str]]) -> None:
         refs = [ref for ref in read_refs(self.files, plan) if self.mappings[ref.table].wave < wave]
         for ref, state in zip(refs, self.chunks.read_many(refs), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 
@@ -22,6 +22,7 @@ class Blame:
 
     column: str
     reason: str | None
+    quarantined: bool = False  # nobody can bring it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Kin:
     salesforce: Salesforce
     oms: Rows
     survivors: Mapping[str, str]  # of merged patients
+    absent: Callable[[], Collection[str]]  # rows of this table that are in quarantine
 
     def complete(self, ids: Sequence[str]) -> Iterator[str]:
         """Of these rows, those whose parents are all in Salesforce."""
@@ -62,7 +64,11 @@ class Kin:
                     absent[row_id] = column, table, str(value)
                     break
         theirs = self._rows((table, parent) for _, table, parent in absent.values())
-        return {row_id: Blame(column, self._reason(table, theirs.get(parent))) for row_id, (column, table, parent) in absent.items()}
+        mine = self.absent() if any(table == self.compiled.mapping.table for _, table, _ in absent.values()) else ()
+        return {
+            row_id: Blame(column, self._reason(table, theirs.get(parent)), table == self.compiled.mapping.table and parent in mine)
+            for row_id, (column, table, parent) in absent.items()
+        }
 
     def _of(self, ids: Sequence[str]) -> dict[str, Row]:
         """This table's rows, as children of whom a merged patient became."""

@@ -1,5 +1,7 @@
 """The second pass: references to the own table, once all of the table's records are there.
 
+A reference to a row in quarantine is left out: nobody can make it, and verification puts the row into quarantine with it.
+
 Mirrored records are updated with their own columns and the extract's `OMS_Version__c`, so that Salesforce's version guard refuses what is
 late; shared ones go through the synchroniser.
 """
@@ -7,7 +9,7 @@ late; shared ones go through the synchroniser.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -34,6 +36,7 @@ class Link:
     chunks: Chunks
     salesforce: Salesforce
     live: Live
+    absent: Callable[[str, int, str], Collection[str]]  # quarantined rows of a table
     held_up: Callable[[str], str | None]
     now: Callable[[], float] = time.time
 
@@ -49,7 +52,8 @@ class Link:
         begun, calls = self.now(), self.salesforce.calls
         mapping, again = self.mappings[ref.table], 0
         if state.second_pass:
-            lines = read_lines(self.files, f"{state.folder}/second.jsonl.gz")
+            absent = self.absent(ref.migration, ref.run, ref.table)
+            lines = (line for line in read_lines(self.files, f"{state.folder}/second.jsonl.gz") if not _refers_to(line[3], absent))
             if mapping.mode == "shared":
                 hand_over(self.live, mapping, sorted({str(line[0]) for line in lines}))
             else:
@@ -85,6 +89,10 @@ class Link:
                     late.append(row_id)  # verification names it if the live writer fails as well
             hand_over(self.live, self.mappings[ref.table], late, versions)
         return again
+
+
+def _refers_to(body: Mapping[str, object], absent: Collection[str]) -> bool:
+    return any(isinstance(value, Mapping) and value.get("OMS_Id__c") in absent for value in body.values())
 
 
 def _without_id(body: Mapping[str, object]) -> dict[str, object]:

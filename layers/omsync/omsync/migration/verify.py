@@ -9,8 +9,9 @@ somebody has mended meanwhile is found too, and released.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import batched
 from typing import cast
 
@@ -66,6 +67,7 @@ class Verify:
     live: Live
     facts: Callable[[str, int], OrgFacts]
     survivors: Callable[[str, int], Mapping[str, str]]
+    absent: Callable[[str, int, str], Collection[str]]  # quarantined rows of a table
     now: Callable[[], float] = time.time
     looks: Sequence[int] = LOOKS
 
@@ -95,7 +97,8 @@ class _Check:
         self._mapping = verify.mappings[ref.table]
         self._compiled = compile_mapping(self._mapping, facts.time_zone)
         self._survivors = verify.survivors(ref.migration, ref.run)
-        self._kin = Kin(verify.mappings, self._compiled, verify.salesforce, verify.oms, self._survivors)
+        mine = partial(verify.absent, ref.migration, ref.run, ref.table)
+        self._kin = Kin(verify.mappings, self._compiled, verify.salesforce, verify.oms, self._survivors, mine)
         self._objects = [target.object for target in self._mapping.targets]
         self._salesforce_ids: dict[str, str] = {}  # of rows read again
         self._columns = {sobject: columns_of(self._compiled, sobject) for sobject in self._objects}
@@ -230,12 +233,12 @@ class _Check:
                 else:
                     found.append(mismatch)
         if state.tries == 0:  # what no waiting brings
-            found = self._explained(found, finally_=False)
+            found = self._explained(found, last=False)
         state.tries += 1
         state.open_keys = len(found)
         if found and state.tries <= len(self._verify.looks):
             return self._wait_for({one.id: left[one.id] for one in found})
-        final = self._explained(found, finally_=True)
+        final = self._explained(found, last=True)
         write_lines(self._verify.files, self._name("mismatches"), [one.model_dump() for one in final])
         state.missing = sum(one.kind == "missing" for one in final)
         state.mismatched = sum(one.kind == "different" for one in final)
@@ -291,8 +294,9 @@ class _Check:
                 differing += [file.field for file in record.files if title_of(file) not in beside]
         return Mismatch(table=table, id=row_id, kind="different", fields=tuple(differing)) if differing else None
 
-    def _explained(self, found: Sequence[Mismatch], *, finally_: bool) -> list[Mismatch]:
-        """Without what a record that is not there explains: a rule's reason is the row's too; else, in the end, it is in quarantine with it."""
+    def _explained(self, found: Sequence[Mismatch], *, last: bool) -> list[Mismatch]:
+        """Without what a record that is not there explains: a rule's reason is the row's too; else it is in quarantine with it, if that one is or
+        has not come until the last look."""
         blamed = self._kin.blame(found)
         left: list[Mismatch] = []
         orphans: list[Quarantined] = []
@@ -300,16 +304,17 @@ class _Check:
             blame = blamed.get(mismatch.id)
             if blame is not None and blame.reason is not None and mismatch.kind == "missing":
                 self._state.excuse(f"its {blame.column} is not sent: {blame.reason}")
-            elif blame is not None and finally_:
+            elif blame is not None and (last or blame.quarantined):
                 message = f"its {blame.column} is not in Salesforce{'' if mismatch.kind == 'missing' else '; all else is there'}"
                 orphans.append(
                     Quarantined(table=self._ref.table, id=mismatch.id, code="parent_missing", field=blame.column, message=message)
                 )
             else:
                 left.append(mismatch)
-        if finally_:
-            write_lines(self._verify.files, self._name("orphans"), [one.model_dump() for one in orphans])
-            self._state.orphaned = len(orphans)
+        if orphans:
+            known = list(read_lines(self._verify.files, self._name("orphans"))) if self._state.orphaned else []
+            write_lines(self._verify.files, self._name("orphans"), [*known, *(one.model_dump() for one in orphans)])
+            self._state.orphaned += len(orphans)
         return left
 
     def _end(self) -> Outcome:

@@ -201,13 +201,15 @@ class OrgSteps(_Common):
     @cached_property
     def link(self) -> Link:
         """Second pass."""
-        return Link(load_mappings(), self.files, self.chunks, self.salesforce, self.live, self.control.held_up)
+        absent = _Kept(self.absentees.of)
+        return Link(load_mappings(), self.files, self.chunks, self.salesforce, self.live, absent, self.control.held_up)
 
     @cached_property
     def verify(self) -> Verify:
         """Verifies chunks."""
         oms = oms_client(self.told)
-        return Verify(load_mappings(), self.files, self.chunks, self.salesforce, oms, self.live, self.facts, self.survivors)
+        absent = _Kept(self.absentees.of)
+        return Verify(load_mappings(), self.files, self.chunks, self.salesforce, oms, self.live, self.facts, self.survivors, absent)
 
     @cached_property
     def cursors(self) -> Cursors:
