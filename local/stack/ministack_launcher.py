@@ -6,6 +6,7 @@ Beside AWS it serves `/_omsync/`: the schedules (`GET schedules`, `POST advance`
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -93,6 +94,8 @@ def main() -> None:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     mends.install()
+    gc.freeze()  # a request of a hundred writes makes thousands of objects; by default each 2,000 are searched for cycles, tables and all
+    gc.set_threshold(100_000, 20, 100)
     asyncio.run(_serve())
     # Threads that run a function's last batch must not keep the process.
     os._exit(0)

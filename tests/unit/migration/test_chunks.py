@@ -174,6 +174,38 @@ def test_references_to_the_own_table_follow_in_the_second_pass(world: World) -> 
     assert set(world.org.records["PricebookEntry"]) == {row_id(1), row_id(2)}
 
 
+def test_the_second_pass_of_shared_rows_is_written_at_once_and_known_to_the_ledger(world: World) -> None:
+    ref = visits(world)
+    assert world.whole(ref).outcome == "done"
+    assert [world.org.records["Consultation__c"][row_id(n)].get("Follow_Up_Of__r.OMS_Id__c") for n in (1, 2, 3)] == [
+        None,
+        row_id(1),
+        row_id(2),
+    ]
+    assert world.live.asked == [], "the live writers have nothing to do"
+    assert [world.ledger.items[RecordKey("consultations", row_id(n))].save for n in (1, 2, 3)] == [1, 2, 2]
+    assert world.chunks.read(ref).verified == 3
+
+
+def test_the_second_pass_overwrites_no_edit_that_it_has_not_seen(world: World) -> None:
+    ref = visits(world)
+    for step in (world.extract.run, world.load.run):
+        world.until_done(step, ref)
+    world.org.edited.add(world.org.records["Consultation__c"][row_id(2)]["Id"])
+    world.until_done(world.link.run, ref)
+    assert "Follow_Up_Of__r.OMS_Id__c" not in world.org.records["Consultation__c"][row_id(2)]
+    assert world.live.asked == [("consultations", row_id(2))]
+    assert world.ledger.items[RecordKey("consultations", row_id(2))].save == 1
+    assert world.chunks.read(ref).handed == 1
+
+
+def visits(world: World) -> ChunkRef:
+    """Three, each but the first the follow-up of the one before."""
+    before = [None, row_id(1), row_id(2)]
+    world.oms.put("consultations", *(sample("consultations", id=row_id(n), follow_up_of_id=before[n - 1]) for n in (1, 2, 3)))
+    return ChunkRef(migration="m", run=3, table="consultations", number=0)
+
+
 def test_children_of_a_merged_patient_belong_to_the_survivor(world: World) -> None:
     winner, loser = row_id(90), row_id(91)
     world.oms.put("patients", sample("patients", id=winner), sample("patients", id=loser, status="merged", merged_into_patient_id=winner))
@@ -468,7 +500,7 @@ def test_a_dry_runs_plan_is_made_anew_by_the_run_itself(world: World) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("table", ["patient_allergies", "patient_consents", "products", "communications"])
+@pytest.mark.parametrize("table", ["patient_allergies", "patient_consents", "products", "consultations", "communications"])
 def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> None:
     """The kill matrix: at each of a chunk's effects the process dies, before it or just after; then it is started anew."""
 
@@ -477,6 +509,8 @@ def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> No
         world.org.stop_after = 2
         more = {"channel": "email"} if table == "communications" else {"patient_id": PATIENT} if table.startswith("patient_") else {}
         world.oms.put(table, *(sample(table, id=row_id(n), **more) for n in range(1, 5)))
+        for row in world.oms.tables[table].values():  # all but the first refer to it
+            row |= {name: row_id(1) for name in row.keys() & {"replaced_by_product_id", "follow_up_of_id"} if row["id"] != row_id(1)}  # type: ignore[operator]
         return world
 
     ref = ChunkRef(migration="m", run=1, table=table, number=0)

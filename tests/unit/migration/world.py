@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from omsync.mapping import Row, TableMapping, load_mappings
@@ -24,7 +24,7 @@ from omsync.migration.plan import Plan
 from omsync.migration.source import chunk_column
 from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
-from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.salesforce.bulk import Job, QueryPage
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
@@ -113,6 +113,7 @@ class Org:
     files: dict[str, set[str]] = field(default_factory=dict)
     refuse: Callable[[Mapping[str, str]], OmsyncError | None] = lambda row: None
     stop_after: int | None = None
+    edited: set[str] = field(default_factory=set)  # Salesforce ids of what somebody saved since its insert
     calls: int = 0
 
     def present(self, sobject: str, where: str) -> set[str]:
@@ -179,12 +180,18 @@ class Org:
         return [Written(self.insert(sobject, dict(_flat(record))), created=True) for record in records]
 
     def update(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
-        by_id = {row["Id"]: row for row in self.records.get(sobject, {}).values()}
-        for record in records:
-            for name, value in record.items():
-                if isinstance(value, Mapping):
-                    by_id[str(record["Id"])][f"{name}.OMS_Id__c"] = str(value["OMS_Id__c"])
-        return [Written(str(record["Id"]), created=False) for record in records]
+        return [self.world.effect(lambda one=record: self._update(sobject, one)) for record in records]  # type: ignore[misc]
+
+    def _update(self, sobject: str, record: Mapping[str, object]) -> Written:
+        """References alone; one save, which `Sync_Seen__c` must have seen the save before."""
+        name = str(record["Id"])
+        if "Sync_Seen__c" in record:
+            if name in self.edited:
+                return Written(None, created=False, error=Stale("OMSYNC_STALE"))
+            self.edited.add(name)
+        row = next(one for one in self.records[sobject].values() if one["Id"] == name)
+        row.update({f"{key}.OMS_Id__c": str(value["OMS_Id__c"]) for key, value in record.items() if isinstance(value, Mapping)})
+        return Written(name, created=False)
 
     def attach(self, record_id: str, file: File) -> None:
         self.files.setdefault(record_id, set()).add(title_of(file))
@@ -213,8 +220,11 @@ class Ledger:
         known = self.items.get(item.key)
         if (known.revision if known else 0) != item.revision:
             return False
-        self.items[item.key] = Item(**{**{name: getattr(item, name) for name in item.__dataclass_fields__}, "revision": item.revision + 1})
+        self.items[item.key] = replace(item, revision=item.revision + 1)
         return True
+
+    def saved_again(self, keys: Sequence[RecordKey]) -> None:
+        self.save([replace(self.items[key], save=self.items[key].save + 1) for key in keys if self.items[key].revision == 1])
 
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         found = [self.items.get(key) for key in keys]
@@ -309,7 +319,7 @@ class World:
         self.load = Load(
             mappings, self.files, chunks, self.states, self.org, self.live, self.ledger, facts, lambda _: self.held_up, self.now
         )
-        self.link = Link(mappings, self.files, chunks, self.org, self.live, absentees.of, lambda _: self.held_up, self.now)
+        self.link = Link(mappings, self.files, chunks, self.org, self.live, self.ledger, absentees.of, lambda _: self.held_up, self.now)
         self.verify = Verify(
             mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, absentees.of, self.now, looks=(10,)
         )

@@ -300,10 +300,21 @@ def test_values_are_quoted_for_soql(value: str, literal: str) -> None:
 
 def test_a_result_field_may_span_lines_and_be_as_long_as_salesforce_allows(connect: Any) -> None:
     text = "x" * 131_072
-    client, _ = connect(Answer(body=f'"sf__Id","Body__c"\n"a01","one\ntwo"\n"a02","{text}"\n'))
-    rows = list(bulk.results(client, "750x", "successfulResults"))
-    assert rows[0]["Body__c"] == "one\ntwo"
-    assert rows[1]["Body__c"] == text
+    client, _ = connect(Answer(body=f'"sf__Id","sf__Created","Body__c"\n"a01","true","one\ntwo"\n"a02","true","{text}"\n'))
+    assert list(bulk.results(client, "750x", "successfulResults", "Body__c", "sf__Id")) == [("one\ntwo", "a01"), (text, "a02")]
+
+
+@pytest.mark.parametrize("body", ["", '"sf__Id","sf__Error"\n'])
+def test_a_result_set_may_be_empty(connect: Any, body: str) -> None:
+    client, _ = connect(Answer(body=body))
+    assert list(bulk.results(client, "750x", "failedResults", "sf__Id", "sf__Error")) == []
+
+
+@pytest.mark.parametrize("body", ['"sf__Id","sf__Er', '"sf__Id","sf__Error"\n"a01"'])
+def test_a_result_set_that_was_cut_short_is_asked_for_again(connect: Any, body: str) -> None:
+    client, _ = connect(Answer(body=body))
+    with pytest.raises(Retryable):
+        list(bulk.results(client, "750x", "failedResults", "sf__Id", "sf__Error"))
 
 
 def test_the_last_page_of_a_query_job_has_no_locator(connect: Any) -> None:

@@ -194,13 +194,13 @@ class LoadUser:
 
     def succeeded(self, job: str) -> Iterator[tuple[str, str]]:
         """(OMS id, Salesforce id)."""
-        for row in bulk.results(self.client, job, "successfulResults"):
-            yield row["OMS_Id__c"].lower(), row["sf__Id"]
+        for row_id, salesforce_id in bulk.results(self.client, job, "successfulResults", "OMS_Id__c", "sf__Id"):
+            yield row_id.lower(), salesforce_id
 
     def failed(self, job: str) -> Iterator[tuple[str, OmsyncError]]:
         """(OMS id, why)."""
-        for row in bulk.results(self.client, job, "failedResults"):
-            yield row["OMS_Id__c"].lower(), row_error(row["sf__Error"])
+        for row_id, error in bulk.results(self.client, job, "failedResults", "OMS_Id__c", "sf__Error"):
+            yield row_id.lower(), row_error(error)
 
     def start_query(self, soql: str) -> str:
         """A Bulk query."""
@@ -298,23 +298,30 @@ class LedgerItems:
         with ThreadPoolExecutor(PARALLEL) as pool:
             return [_saved(one) for answers in pool.map(self.ledger.save_many, groups) for one in answers]
 
+    def saved_again(self, keys: Sequence[RecordKey]) -> None:
+        """Where the item is still the insert's: of revision 1."""
+        fresh = [item for item in self._read(keys) if item is not None and item.revision == 1]
+        self.save([replace(item, save=item.save + 1) for item in fresh])
+
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         """Whose lease."""
         now = int(self.now() * 1_000_000)
         found: list[str | None] = []
-        for item in self.ledger.read(keys):
-            if isinstance(item, OmsyncError):
-                raise item
+        for item in self._read(keys):
             waiting = item is not None and item.salesforce_id is None and item.lease is not None and item.lease.until > now
             found.append(item.lease.holder if waiting and item is not None and item.lease is not None else None)
         return found
 
     def release(self, keys: Sequence[RecordKey], holder: str) -> None:
         """Where it is this holder's."""
-        items = [
-            item for item in self.ledger.read(keys) if isinstance(item, Item) and item.lease is not None and item.lease.holder == holder
-        ]
+        items = [item for item in self._read(keys) if item is not None and item.lease is not None and item.lease.holder == holder]
         self.save([replace(item, lease=None) for item in items])
+
+    def _read(self, keys: Sequence[RecordKey]) -> Iterator[Item | None]:
+        for item in self.ledger.read(keys):
+            if isinstance(item, OmsyncError):
+                raise item
+            yield item
 
 
 def _saved(answer: Item | OmsyncError) -> bool:

@@ -1,27 +1,28 @@
 """The second pass: references to the own table, once all of the table's records are there.
 
-A reference to a row in quarantine is left out: nobody can make it, and verification puts the row into quarantine with it.
-
-Mirrored records are updated with their own columns and the extract's `OMS_Version__c`, so that Salesforce's version guard refuses what is
-late; shared ones go through the synchroniser.
+What the load inserted is updated by the load user under the same guards as every write: of a mirrored record Salesforce refuses an older
+`OMS_Version__c`, of a shared one any save but the insert's own (`Sync_Seen__c`), so that nothing written since is overwritten; whom somebody
+else wrote meanwhile is the live writers'. A reference to a row in quarantine is left out: nobody can make it, and verification puts the row
+into quarantine with it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from omsync.mapping import Mappings
-from omsync.migration.files import read_lines
-from omsync.migration.load import hand_over
-from omsync.migration.model import ChunkRef, Outcome
-from omsync.migration.ports import Files, Live, Salesforce
+from omsync.mapping import Mappings, TableMapping
+from omsync.migration.files import read_lines, read_notes
+from omsync.migration.load import INSERTED, hand_over
+from omsync.migration.model import ChunkRef, ChunkState, Outcome
+from omsync.migration.ports import Files, Ledger, Live, Salesforce
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Retryable, Stale
 from omsync.sync.ports import MissingParent
+from omsync.sync.records import RecordKey
 
 #: records of one Composite call
 ROWS = 1000
@@ -36,6 +37,7 @@ class Link:
     chunks: Chunks
     salesforce: Salesforce
     live: Live
+    ledger: Ledger
     absent: Callable[[str, int, str], Collection[str]]  # quarantined rows of a table
     held_up: Callable[[str], str | None]
     now: Callable[[], float] = time.time
@@ -50,15 +52,7 @@ class Link:
         if state.second_pass and (reason := self.held_up(ref.migration)):
             return Outcome(outcome="paused", wait_seconds=30, reason=reason)
         begun, calls = self.now(), self.salesforce.calls
-        mapping, again = self.mappings[ref.table], 0
-        if state.second_pass:
-            absent = self.absent(ref.migration, ref.run, ref.table)
-            lines = (line for line in read_lines(self.files, f"{state.folder}/second.jsonl.gz") if not _refers_to(line[3], absent))
-            if mapping.mode == "shared":
-                hand_over(self.live, mapping, sorted({str(line[0]) for line in lines}))
-            else:
-                for group in batched(lines, ROWS, strict=False):
-                    again += self._update(ref, group)
+        again = self._link(ref, state) if state.second_pass else 0
         state.calls += self.salesforce.calls - calls
         state.seconds["link"] = round(state.seconds.get("link", 0.0) + self.now() - begun, 3)
         if not again:
@@ -67,28 +61,48 @@ class Link:
         self.chunks.write(ref, state)
         return Outcome(outcome="wait", wait_seconds=5) if again else Outcome()
 
-    def _update(self, ref: ChunkRef, lines: Sequence[Any]) -> int:
-        """-> How many lost a lock and must be tried again."""
-        by_object: dict[str, list[Any]] = {}
-        for line in lines:
-            by_object.setdefault(str(line[2]), []).append(line)
+    def _link(self, ref: ChunkRef, state: ChunkState) -> int:
+        """-> How many lost a lock and must be tried again. What is not ours the live writers have been asked for by the load."""
+        mapping = self.mappings[ref.table]
+        absent = self.absent(ref.migration, ref.run, ref.table)
+        lines = (line for line in read_lines(self.files, f"{state.folder}/second.jsonl.gz") if not _refers_to(line[3], absent))
         again = 0
-        for sobject, members in by_object.items():
-            ids = [str(line[0]) for line in members]
-            found = {str(row["OMS_Id__c"]).lower(): str(row["Id"]) for row in self.salesforce.by_oms_id(sobject, ["Id", "OMS_Id__c"], ids)}
-            versions = {str(line[0]): int(line[1]) for line in members}
-            records = [{**_without_id(line[3]), "Id": found[line[0]]} for line in members if line[0] in found]
-            late = [row_id for row_id in ids if row_id not in found]
-            sent = [row_id for row_id in ids if row_id in found]
-            for row_id, answer in zip(sent, self.salesforce.update(sobject, records), strict=True):
-                if isinstance(answer.error, MissingParent):
-                    late.append(row_id)
-                elif isinstance(answer.error, Retryable):
-                    again += 1
-                elif answer.error is not None and not isinstance(answer.error, Stale):
-                    late.append(row_id)  # verification names it if the live writer fails as well
-            hand_over(self.live, self.mappings[ref.table], late, versions)
+        for sobject, members in _by_object(lines).items():
+            ours = {row_id: record_id for part in state.parts if part.object == sobject for row_id, record_id in self._loaded(part.file)}
+            for group in batched((line for line in members if line[0] in ours), ROWS, strict=False):
+                again += self._update(mapping, state, group, ours)
         return again
+
+    def _update(self, mapping: TableMapping, state: ChunkState, lines: Sequence[Any], ids: Mapping[str, str]) -> int:
+        guarded, sobject = mapping.has_sync_fields, str(lines[0][2])
+        seen = {"Sync_Seen__c": INSERTED} if guarded else {}
+        answers = self.salesforce.update(sobject, [{**_without_id(line[3]), **seen, "Id": ids[line[0]]} for line in lines])
+        again, late = 0, dict[str, int]()
+        written: list[RecordKey] = []
+        for line, answer in zip(lines, answers, strict=True):
+            if answer.error is None:
+                written.append(RecordKey(mapping.table, str(line[0])))
+            elif isinstance(answer.error, Stale) and not guarded:
+                continue  # a newer version is there
+            elif isinstance(answer.error, Retryable) and not isinstance(answer.error, MissingParent):
+                again += 1
+            else:  # also what cannot be written: verification names it if the live writer fails as well
+                late[str(line[0])] = int(line[1])
+        if guarded:
+            self.ledger.saved_again(written)
+        hand_over(self.live, mapping, late, late)
+        state.handed += len(late)
+        return again
+
+    def _loaded(self, file: str) -> Iterable[tuple[str, str]]:
+        return read_notes(self.files, file)[0].items()
+
+
+def _by_object(lines: Iterable[Any]) -> Mapping[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for line in lines:
+        found.setdefault(str(line[2]), []).append(line)
+    return found
 
 
 def _refers_to(body: Mapping[str, object], absent: Collection[str]) -> bool:

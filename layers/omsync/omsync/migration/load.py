@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from omsync.mapping import File, Mappings, TableMapping
-from omsync.migration.files import csv_content, csv_ids, read_lines, write_lines
+from omsync.migration.files import csv_content, csv_ids, read_lines, read_notes, write_lines, write_notes
 from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState, OrgFacts, Outcome, Part, Quarantined
 from omsync.migration.ports import Files, Ledger, Live, Salesforce, States
 from omsync.migration.source import chunk_path
@@ -40,6 +40,8 @@ POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
 REST_ROWS, REST_SIZE = 200, 3_000_000
 #: seconds a step goes on making calls: well within a Lambda's fifteen minutes
 STEP_SECONDS = 300.0
+#: save count of a record that was inserted and never written since
+INSERTED = 1
 #: how long nobody else may insert a record that has no unique key: longer than any job
 LEASE_SECONDS = 2 * JOB_SECONDS
 
@@ -108,7 +110,6 @@ class _PartWork:
         self._mapping = load.mappings[ref.table]
         self._shared = self._mapping.mode == "shared"
         self._leased = self._shared and not self._mapping.has_sync_fields
-        self._notes = f"{part.file}.notes"  # loaded, handed
         self._worker = uuid.uuid4().hex[:8]
         self._ids: set[str] | None = None
 
@@ -325,7 +326,7 @@ class _PartWork:
                     object=sobject,
                     salesforce_id=loaded[row_id],
                     version=version,
-                    save=0 if self._leased else 1,  # the insert's own
+                    save=0 if self._leased else INSERTED,
                     base=marks,
                     files=files,
                     mapping=fingerprint,
@@ -361,19 +362,11 @@ class _PartWork:
 
     # -------------------------------------------------------------------------------------------------------------- notes
     def _noted(self) -> tuple[dict[str, str], set[str]]:
-        """(loaded: OMS id -> Salesforce id, handed to the live writers) of this part."""
-        loaded: dict[str, str] = {}
-        handed: set[str] = set()
-        for row_id, salesforce_id in read_lines(self._load.files, self._notes):
-            if salesforce_id:
-                loaded[row_id] = salesforce_id
-            else:
-                handed.add(row_id)
-        return loaded, handed
+        """What became of this part's rows so far."""
+        return read_notes(self._load.files, self._part.file)
 
     def _note(self, loaded: Mapping[str, str], handed: set[str]) -> None:
-        lines = [[row_id, loaded[row_id]] for row_id in sorted(loaded)] + [[row_id, ""] for row_id in sorted(handed - loaded.keys())]
-        write_lines(self._load.files, self._notes, lines)
+        write_notes(self._load.files, self._part.file, loaded, handed)
 
     def _quarantine(self) -> list[Quarantined]:
         name = f"{self._state.folder}/quarantine.jsonl.gz"

@@ -152,6 +152,10 @@ class Ledger(Protocol):
         """Each under its next revision (0: it must be new); False where the stored one is of another."""
         ...
 
+    def saved_again(self, keys: Sequence[RecordKey]) -> None:
+        """The second pass saved these records once more; where somebody else did too, the item is theirs."""
+        ...
+
     def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
         """Whose lease an item is; None: no lease, or it is inserted already."""
         ...

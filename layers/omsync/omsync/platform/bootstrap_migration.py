@@ -202,7 +202,7 @@ class OrgSteps(_Common):
     def link(self) -> Link:
         """Second pass."""
         absent = _Kept(self.absentees.of)
-        return Link(load_mappings(), self.files, self.chunks, self.salesforce, self.live, absent, self.control.held_up)
+        return Link(load_mappings(), self.files, self.chunks, self.salesforce, self.live, self.ledger, absent, self.control.held_up)
 
     @cached_property
     def verify(self) -> Verify:

@@ -10,6 +10,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import IO, Any, Literal
 
 import requests
@@ -103,15 +104,19 @@ def open_jobs(client: SalesforceClient, obj: str) -> Iterator[Job]:
         page = client.get_json(page["nextRecordsUrl"])
 
 
-def results(client: SalesforceClient, job_id: str, kind: ResultKind) -> Iterator[dict[str, str]]:
-    """Rows of one of the three result sets, streamed, in no promised order.
+def results(client: SalesforceClient, job_id: str, kind: ResultKind, *columns: str) -> Iterator[tuple[str, ...]]:
+    """These columns (two or more) of one of the three result sets, streamed, in no promised order.
 
-    Each holds `sf__Id` and `sf__Created`, or `sf__Error`, beside the columns that were sent.
+    There are `sf__Id` and `sf__Created`, or `sf__Error`, beside the columns that were sent.
     """
     response = client.send(
         "GET", f"jobs/ingest/{job_id}/{kind}/", repeatable=True, headers={"Accept": "text/csv"}, stream=True, timeout=TRANSFER_TIMEOUT
     )
-    return _rows(response)
+    names, rows = _table(response)
+    if names and not set(columns) <= set(names):
+        response.close()
+        raise Retryable(f"results without {', '.join(columns)}", code="salesforce.bulk.cut_short")
+    return map(itemgetter(*map(names.index, columns)), rows) if names else map(tuple, rows)
 
 
 def create_query(client: SalesforceClient, soql: str, *, deleted: bool = False) -> Job:
@@ -150,14 +155,24 @@ def query_page(client: SalesforceClient, job_id: str, *, locator: str | None = N
 
 
 def _rows(response: requests.Response) -> Iterator[dict[str, str]]:
+    names, rows = _table(response)
+    return (dict(zip(names, row, strict=True)) for row in rows)
+
+
+def _table(response: requests.Response) -> tuple[list[str], Iterator[list[str]]]:
+    """(header, rows); the answer is closed with the last of them."""
+    lines = csv.reader(_lines(response))
+    names = next(lines, [])
+    return names, _whole(response, lines, len(names))
+
+
+def _whole(response: requests.Response, lines: Iterator[list[str]], width: int) -> Iterator[list[str]]:
     with response:
-        rows = csv.reader(_lines(response))
-        names = next(rows, [])
-        for row in rows:
-            if len(row) == len(names):
-                yield dict(zip(names, row, strict=True))
+        for row in lines:
+            if len(row) == width:
+                yield row
             elif row:  # an empty line is nothing
-                raise Retryable(f"a line of results has {len(row)} of {len(names)} columns", code="salesforce.bulk.cut_short")
+                raise Retryable(f"a line of results has {len(row)} of {width} columns", code="salesforce.bulk.cut_short")
 
 
 def _lines(response: requests.Response) -> Iterator[str]:

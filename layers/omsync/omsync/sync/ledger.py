@@ -94,7 +94,7 @@ class DynamoLedger:
         actions: list[TransactWriteItemTypeDef] = []
         whose: list[Item] = []
         for item in items:
-            put: PutTypeDef = {"TableName": self.table, "Item": _encode(replace(item, revision=item.revision + 1))}
+            put: PutTypeDef = {"TableName": self.table, "Item": _encode(item, item.revision + 1)}
             put["ConditionExpression"] = "attribute_not_exists(pk)" if item.revision == 0 else "revision = :revision"
             if item.revision:
                 put["ExpressionAttributeValues"] = {":revision": {"N": str(item.revision)}}
@@ -119,7 +119,7 @@ class DynamoLedger:
             self._point(item)
             condition = "attribute_not_exists(pk)" if item.revision == 0 else "revision = :revision"
             values: dict[str, Any] = {} if item.revision == 0 else {"ExpressionAttributeValues": {":revision": {"N": str(item.revision)}}}
-            self.client.put_item(TableName=self.table, Item=_encode(saved), ConditionExpression=condition, **values)
+            self.client.put_item(TableName=self.table, Item=_encode(item, saved.revision), ConditionExpression=condition, **values)
         except self.client.exceptions.ConditionalCheckFailedException:
             return _moved(item)
         except (ClientError, BotoCoreError) as fault:
@@ -179,7 +179,7 @@ def _key(name: str) -> RecordKey:
 
 
 # ------------------------------------------------------------------------------------------------------------------ shapes
-def _encode(item: Item) -> dict[str, AttributeValueTypeDef]:
+def _encode(item: Item, revision: int) -> dict[str, AttributeValueTypeDef]:
     parts: dict[str, Any] = {
         "object": item.object,
         "salesforce_id": item.salesforce_id,
@@ -200,7 +200,7 @@ def _encode(item: Item) -> dict[str, AttributeValueTypeDef]:
     if item.version is not None:
         known["version"] = item.version  # 0 is one, too
     document = canonical(known).decode()
-    return {"pk": {"S": _name(item.key)}, "revision": {"N": str(item.revision)}, "document": {"S": document}}
+    return {"pk": {"S": _name(item.key)}, "revision": {"N": str(revision)}, "document": {"S": document}}
 
 
 def _decode(key: RecordKey, row: Mapping[str, AttributeValueTypeDef]) -> Item:
