@@ -37,7 +37,7 @@ TABLES = {
     "orders": ("consultations", "subscriptions"),
     "clinical_notes": (),
 }
-ALL_STEPS = (("source", "extract"), ("org", "load"), ("org", "link"), ("org", "verify"))
+ALL_STEPS = (("source", "extract"), ("org", "load"), ("org", "link"), ("source", "changes"), ("org", "verify"))
 MILLION = "order_status_history"
 CHUNK_ROWS = 5_000
 

@@ -1,4 +1,4 @@
-"""Beside the OMS's database: plans, dry runs, extracts, the delta. Calls neither Salesforce nor the OMS's API."""
+"""Beside the OMS's database: plans, dry runs, extracts, what changed since. Calls neither Salesforce nor the OMS's API."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ steps = bootstrap_migration.source_steps()
 @tracer.capture_lambda_handler(capture_response=False)
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"step": "plan"|"survey"|"examine"|"extract"|"delta", ...}` -> `{"outcome": ...}`."""
+    """`{"step": "plan"|"survey"|"examine"|"extract"|"changed", ...}` -> `{"outcome": ...}`."""
     return source_step(steps, event)

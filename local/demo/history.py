@@ -12,7 +12,8 @@ from local.demo import requirements
 from local.demo.children import Children
 from local.demo.journal import MigratedRun, MigratedTable, PromiseBroken
 from local.demo.stage import Stage
-from omsync.migration.model import Certificate
+from omsync.migration.model import Certificate, TableResult
+from omsync.migration.plan import DELTA
 from ops.connections import Connections
 from ops.migrate.machine import Machine
 
@@ -89,16 +90,22 @@ def _connections(stage: Stage) -> Connections:
     return Connections(told["stack_name"], told["region"], told["aws_endpoint_url"], account)
 
 
+def own_tables(made: Certificate) -> list[TableResult]:
+    """A run's tables, without what the last run looked at once more: rows that changed since the runs before."""
+    return [table for table in made.tables if table.wave != DELTA]
+
+
 def figures(made: Sequence[Certificate]) -> dict[str, object]:
     """The section `migration` of summary.json."""
-    tables = [table for one in made for table in one.tables]
+    tables = [table for one in made for table in own_tables(one)]
+    everything = [table for one in made for table in one.tables]
     names = ("missing", "mismatched", "unknown", "quarantined")
     return {
         "tables": len({table.table for table in tables}),
         "runs": sum(one.issued for one in made),
         "source_rows": sum(table.rows for table in tables),
         "verified_rows": sum(table.verified for table in tables),
-        **{name: sum(int(getattr(table, name)) for table in tables) for name in names},
+        **{name: sum(int(getattr(table, name)) for table in everything) for name in names},
         "not_sent_by_rule": sum(sum(table.not_sent.values()) for table in tables),
     }
 
@@ -112,7 +119,7 @@ def set_aside(made: Sequence[Certificate]) -> list[str]:
 def migrated(made: Iterable[Certificate]) -> Iterable[MigratedTable]:
     """What each table came to."""
     for one in made:
-        for table in one.tables:
+        for table in own_tables(one):
             yield MigratedTable(
                 table.table, one.run, table.rows, table.verified, sum(table.not_sent.values()), table.quarantined, table.rate
             )
@@ -120,7 +127,8 @@ def migrated(made: Iterable[Certificate]) -> Iterable[MigratedTable]:
 
 def run_of(one: Certificate) -> MigratedRun:
     """What a run came to."""
-    return MigratedRun(one.run, len(one.tables), sum(table.verified for table in one.tables), round(one.at - one.planned_at, 1))
+    tables = own_tables(one)
+    return MigratedRun(one.run, len(tables), sum(table.verified for table in tables), round(one.at - one.planned_at, 1))
 
 
 def progress(made: Sequence[Certificate]) -> list[tuple[float, int]]:

@@ -100,23 +100,8 @@ def _migration(journal: Journal) -> dict[str, object] | None:
         f"{told['verified_rows']:,} were verified, every value of them; {told['not_sent_by_rule']:,} are not sent by rule, "
         f"{told['quarantined']} are in quarantine. {told['missing']} missing, {told['mismatched']} mismatched, {told['unknown']} unknown."
     )
-    rows = [
-        (one.table, one.verified, f"{one.verified:,} of {one.rows:,}")
-        for one in journal.migrated
-        if _shown(one.run, one.rows, one.verified)
-    ]
-    runs = [one for one in journal.runs if one.verified or one.run < 4]
-    return {"text": text, "runs": runs, "picture": Markup(charts.climb(journal.verified)), "bars": _bars(_by_table(rows))}
-
-
-def _shown(run: int, rows: int, verified: int) -> bool:
-    """Run 4 takes the delta of every table: those without one say nothing."""
-    return bool(verified or (rows and run < 4))
-
-
-def _by_table(rows: Sequence[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
-    """A table that two runs have looked at (run 4 takes the delta of all) is shown once, with its first."""
-    return list({name: (name, value, text) for name, value, text in reversed(rows)}.values())[::-1]
+    rows = [(one.table, one.verified, f"{one.verified:,} of {one.rows:,}") for one in journal.migrated if one.rows]
+    return {"text": text, "runs": journal.runs, "picture": Markup(charts.climb(journal.verified)), "bars": _bars(rows)}
 
 
 def _bars(rows: Iterable[tuple[str, int, str]]) -> list[Bar]:

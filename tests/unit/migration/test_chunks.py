@@ -13,9 +13,10 @@ import pytest
 from omsync.mapping import load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
-from omsync.migration.model import ChunkRef, ChunkState
+from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
+from omsync.migration.verify import TWICE
 from omsync.platform.errors import Permanent, Retryable
 from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
@@ -235,7 +236,7 @@ def test_a_value_changed_in_salesforce_is_named_by_table_key_and_field(world: Wo
     for step in (world.extract.run, world.load.run, world.link.run):
         world.until_done(step, REF)
     world.org.records["Allergy__c"][row_id(2)]["Substance__c"] = "something else"
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     state = world.chunks.read(REF)
     assert (state.verified, state.mismatched) == (2, 1)
     (mismatch,) = read_lines(world.files, f"{state.folder}/mismatches.jsonl.gz")
@@ -249,8 +250,130 @@ def test_a_row_that_changed_meanwhile_on_both_sides_is_verified_as_it_is_now(wor
     newer = allergies(1)[0] | {"substance": "almond", "version": 4}
     world.oms.put("patient_allergies", newer)
     world.org.records["Allergy__c"][row_id(1)] |= {"Substance__c": "almond", "OMS_Version__c": "4"}
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     assert world.chunks.read(REF).verified == 2
+
+
+def loaded(world: World, ref: ChunkRef = REF) -> None:
+    """All steps but the last."""
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, ref)
+
+
+def test_a_row_that_changed_in_the_oms_alone_is_asked_for_and_missed(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    world.oms.put("patient_allergies", allergies(1)[0] | {"substance": "almond", "version": 9})  # its event never came
+    world.verified(REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.mismatched) == (1, 1), "Salesforce holds what was extracted, not what is true"
+    assert world.live.asked == [("patient_allergies", row_id(1))]
+
+
+def test_a_row_that_is_new_since_the_extract_is_counted_and_looked_for(world: World) -> None:
+    world.oms.put("patients", sample("patients", id=PATIENT))
+    world.org.insert("Account", {"OMS_Id__c": PATIENT})
+    world.oms.put("patient_allergies", *allergies(1))
+    loaded(world)
+    world.oms.put("patient_allergies", *allergies(3)[1:])
+    brought = world.org.records["Allergy__c"][row_id(1)] | {"OMS_Id__c": row_id(2)}
+    world.org.records["Allergy__c"][row_id(2)] = brought | {"Substance__c": allergies(2)[1]["substance"]}  # the live sync was there
+    world.verified(REF)
+    state = world.chunks.read(REF)
+    assert (state.rows, state.arrived) == (1, 2)
+    assert (state.verified, state.missing) == (2, 1)
+    assert world.live.asked == [("patient_allergies", row_id(3))]
+
+
+def test_a_row_that_is_sent_since_the_extract_is_counted_once(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put(
+        "clinical_notes", sample("clinical_notes", id=row_id(1), status="draft"), sample("clinical_notes", id=row_id(2), status="signed")
+    )
+    loaded(world, ref)
+    assert sum(world.chunks.read(ref).not_sent.values()) == 1
+    world.oms.put("clinical_notes", sample("clinical_notes", id=row_id(1), status="signed"))
+    world.verified(ref)
+    state = world.chunks.read(ref)
+    sent_by_rule = sum(state.not_sent.values()) + sum(state.excused.values())
+    assert (state.rows, state.arrived, sent_by_rule, state.verified, state.missing + state.in_quarantine) == (2, 0, 0, 1, 1)
+
+
+def test_a_row_that_cannot_be_carried_any_more_is_in_quarantine(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    world.oms.put("patient_allergies", allergies(1)[0] | {"substance": "x" * 300, "version": 9})
+    world.verified(REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.unknown, state.in_quarantine) == (1, 0, 1)
+    (one,) = read_lines(world.files, f"{state.folder}/orphans.jsonl.gz")
+    assert (one["id"], one["code"], one["field"]) == (row_id(1), "not_carried", "Substance__c")
+
+
+def test_a_second_record_with_the_same_oms_id_is_one_too_many(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    copy = world.org.records["Allergy__c"][row_id(1)] | {"Id": "another"}
+    world.org.doubles = {"Allergy__c": [copy]}
+    world.verified(REF)
+    state = world.chunks.read(REF)
+    assert (state.verified, state.mismatched) == (1, 1)
+    (mismatch,) = read_lines(world.files, f"{state.folder}/mismatches.jsonl.gz")
+    assert (mismatch["id"], mismatch["fields"]) == (row_id(1), [TWICE])
+
+
+def test_a_query_that_salesforce_has_forgotten_is_asked_again(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    world.org.forgotten = 2
+    assert world.verified(REF).outcome == "done"
+    assert world.chunks.read(REF).verified == 2
+
+
+def test_a_query_that_comes_to_nothing_fails_its_chunk_and_a_resumed_run_asks_again(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    world.org.forgotten = ATTEMPTS
+    assert "a query of Allergy__c" in world.verified(REF).reason
+    assert world.verified(REF).outcome == "done"
+
+
+def test_the_default_address_of_a_merged_patient_is_nobodys(world: World) -> None:
+    ref = ChunkRef(migration="m", run=2, table="patient_addresses", number=0)
+    winner, loser = row_id(90), row_id(91)
+    world.oms.put("patients", sample("patients", id=winner), sample("patients", id=loser, status="merged", merged_into_patient_id=winner))
+    defaults = {"kind": "shipping", "is_default": True}
+    world.oms.put(
+        "patient_addresses", *(sample("patient_addresses", id=row_id(n), patient_id=p, **defaults) for n, p in ((1, winner), (2, loser)))
+    )
+    world.whole(ref)
+    state = world.chunks.read(ref)
+    assert (state.rows, state.verified, state.not_sent) == (2, 1, {"its patient was merged into another": 1})
+
+
+def test_the_last_run_looks_at_what_changed_since_the_runs_before(world: World) -> None:
+    world.oms.put(
+        "products", *(sample("products", id=row_id(n), sku=f"S{n}") for n in (1, 2, 3)), sample("products", id=row_id(4), name="n" * 300)
+    )
+    for run in (1, 2, 3):
+        for ref in read_refs(world.files, world.plan.run("m", run)):
+            assert world.whole(ref).outcome == "done"
+    changed = world.oms.tables["products"][row_id(1)] | {"strength": "5 mg", "version": 9}
+    world.oms.put("products", changed, sample("products", id=row_id(4), name="m" * 300), sample("products", id=row_id(5), sku="S5"))
+    for sobject in ("Product2", "PricebookEntry"):
+        world.org.records[sobject][row_id(1)] |= {"Strength__c": "5 mg", "OMS_Version__c": "9"}
+    refs = read_refs(world.files, world.plan.run("m", 4))
+    (delta,) = [ref for ref in refs if ref.table == "products"]
+    assert refs[-1].delta
+    assert delta.delta
+    for ref in refs:
+        assert world.whole(ref).outcome == "done"
+    assert set(world.live.asked) == {("products", row_id(n)) for n in (1, 4, 5)}
+    state = world.chunks.read(delta)
+    assert (state.arrived, state.verified, state.missing) == (2, 1, 1), "row 4 is in run 1's quarantine, row 5 has not come"
+    made = world.judge.run("m", 4)
+    assert made.delta_rows == 2
+    assert "1 rows missing" in made.refused_because
 
 
 def test_a_lost_row_is_missing(world: World) -> None:
@@ -260,7 +383,7 @@ def test_a_lost_row_is_missing(world: World) -> None:
         world.until_done(step, REF)
     world.org.insert("Account", {"OMS_Id__c": PATIENT})
     del world.org.records["Allergy__c"][row_id(1)]
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     state = world.chunks.read(REF)
     assert (state.verified, state.missing) == (1, 1)
 
@@ -271,7 +394,7 @@ def test_a_child_of_what_is_not_in_salesforce_shares_its_parents_reason(world: W
     for step in (world.extract.run, world.load.run, world.link.run):
         world.until_done(step, REF)
     del world.org.records["Allergy__c"][row_id(1)]
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     state = world.chunks.read(REF)
     assert (state.missing, state.in_quarantine) == (0, 1)
     (orphan,) = read_lines(world.files, f"{state.folder}/orphans.jsonl.gz")
@@ -286,7 +409,7 @@ def test_a_lost_child_of_a_merged_patient_is_missing_for_all_that(world: World) 
         world.until_done(step, REF)
     world.org.insert("Account", {"OMS_Id__c": winner})
     world.org.records["Allergy__c"].clear()
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     state = world.chunks.read(REF)
     assert (state.missing, state.excused, state.in_quarantine) == (1, {}, 0)
 
@@ -297,7 +420,7 @@ def test_nobody_waits_for_a_child_whose_parent_is_not_sent_by_rule(world: World)
     for step in (world.extract.run, world.load.run, world.link.run):
         world.until_done(step, REF)
     world.org.records["Allergy__c"].clear()
-    world.until_done(world.verify.run, REF)
+    world.verified(REF)
     state = world.chunks.read(REF)
     assert (state.tries, state.missing, sum(state.excused.values())) == (1, 0, 1)
     assert world.live.asked == []
@@ -369,7 +492,7 @@ def again(world: World, ref: ChunkRef) -> None:
     state = world.chunks.read(ref)
     state.reopen()
     world.chunks.write(ref, state)
-    world.until_done(world.verify.run, ref)
+    world.verified(ref)
 
 
 def test_verified_anew_a_chunk_is_compared_not_judged_by_what_it_was(world: World) -> None:
@@ -392,7 +515,7 @@ def test_a_note_whose_text_is_not_beside_it_differs(world: World) -> None:
     for step in (world.extract.run, world.load.run, world.link.run):
         world.until_done(step, ref)
     world.org.files.clear()
-    world.until_done(world.verify.run, ref)
+    world.verified(ref)
     assert world.chunks.read(ref).mismatched == 1
 
 

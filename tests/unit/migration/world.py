@@ -15,6 +15,7 @@ from typing import IO
 from omsync.mapping import Row, TableMapping, load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.absent import Absentees
+from omsync.migration.changes import Changes
 from omsync.migration.extract import Extract
 from omsync.migration.judge import Judge
 from omsync.migration.link import Link
@@ -26,6 +27,7 @@ from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.salesforce.bulk import Job, QueryPage
+from omsync.salesforce.errors import NotFound
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
 from omsync.sync.messages import MirrorMessage, SyncMessage
@@ -113,6 +115,8 @@ class Org:
     files: dict[str, set[str]] = field(default_factory=dict)
     refuse: Callable[[Mapping[str, str]], OmsyncError | None] = lambda row: None
     stop_after: int | None = None
+    doubles: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # records whose OMS id another one has
+    forgotten: int = 0  # queries whose next look finds nothing
     edited: set[str] = field(default_factory=set)  # Salesforce ids of what somebody saved since its insert
     calls: int = 0
 
@@ -133,6 +137,9 @@ class Org:
         self.world.effect(lambda: setattr(self.jobs[job], "state", "UploadComplete"))
 
     def look(self, job: str, *, query: bool = False) -> Job:
+        if query and self.forgotten:
+            self.forgotten -= 1
+            raise NotFound("no such job", code="NOT_FOUND")
         if query:
             return Job(job, "JobComplete")
         one = self.jobs[job]
@@ -160,7 +167,7 @@ class Org:
         there[row["OMS_Id__c"]] = {key: "" if value == "#N/A" else value for key, value in row.items()} | {"Id": name}
         return name
 
-    def abort(self, job: str) -> None:
+    def abort(self, job: str, *, query: bool = False) -> None:
         self.jobs[job].state = "Aborted"
 
     def succeeded(self, job: str) -> Iterator[tuple[str, str]]:
@@ -173,7 +180,7 @@ class Org:
         return soql.partition(" FROM ")[2].partition(" ")[0]
 
     def query_page(self, job: str, locator: str | None) -> QueryPage:
-        rows = list(self.records.get(job, {}).values())
+        rows = [*self.records.get(job, {}).values(), *self.doubles.get(job, ())]
         return QueryPage(iter([dict(row) for row in rows]), None, len(rows))
 
     def create(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
@@ -201,6 +208,7 @@ class Org:
 
     def by_oms_id(self, sobject: str, columns: Sequence[str], ids: Sequence[str]) -> Iterator[Mapping[str, object]]:
         yield from [self.records[sobject][row_id] for row_id in ids if row_id in self.records.get(sobject, {})]
+        yield from [row for row in self.doubles.get(sobject, ()) if row["OMS_Id__c"] in ids]
 
     def oms_ids(self, sobject: str, salesforce_ids: Sequence[str]) -> dict[str, str]:
         return {row["Id"]: row_id for row_id, row in self.records.get(sobject, {}).items() if row["Id"] in salesforce_ids}
@@ -260,9 +268,13 @@ class Oms:
     """`ports.Source` and `ports.Rows` over the same rows."""
 
     tables: dict[str, dict[str, Row]] = field(default_factory=dict)
+    puts: dict[str, int] = field(default_factory=dict)  # row -> the number of the put that wrote it last
+    count: int = 0
 
     def put(self, table: str, *rows: Row) -> None:
         """Rows, or newer versions of them."""
+        self.count += 1
+        self.puts |= {str(row["id"]): self.count for row in rows}
         self.tables.setdefault(table, {}).update({str(row["id"]): row for row in rows})
 
     def bounds(self, mapping: TableMapping, rows: int) -> tuple[int, list[str]]:
@@ -271,19 +283,25 @@ class Oms:
 
     @contextmanager
     def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
+        snapshot = self.count + 1
+        yield f"{snapshot}:{snapshot}:", iter(self._within(mapping, ref))
+
+    def _within(self, mapping: TableMapping, ref: ChunkRef) -> list[Row]:
         key = chunk_column(mapping)
-        rows = [
+        return [
             row
             for row in self.tables.get(mapping.table, {}).values()
             if (ref.after is None or str(row[key]) > ref.after) and (ref.upto is None or str(row[key]) <= ref.upto)
         ]
-        yield "1:1:", iter(rows)
 
     def xmin(self) -> str:
         return "1"
 
-    def changed(self, mapping: TableMapping, since: str, before: str) -> Iterator[tuple[str, int]]:
-        yield from ((row_id, int(str(row["version"]))) for row_id, row in self.tables.get(mapping.table, {}).items())
+    def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
+        """As if a put were a transaction: those after the snapshot."""
+        yield from (
+            (str(row["id"]), int(str(row["version"]))) for row in self._within(mapping, ref) if self.puts[str(row["id"])] >= int(since)
+        )
 
     def survivors(self) -> dict[str, str]:
         return {
@@ -311,7 +329,8 @@ class World:
         self.chunks = chunks
         survivors = lambda _migration, _run: self.oms.survivors()  # noqa: E731
         facts = lambda _migration, _run: FACTS  # noqa: E731
-        self.plan = Plan(mappings, self.oms, self.files, self.states, self.live, self.now)
+        self.plan = Plan(mappings, self.oms, self.files, self.states, self.now)
+        self.changes = Changes(mappings, self.oms, self.files, chunks, self.live, self.now)
         absentees = Absentees(mappings, self.files, chunks)
         self.extract = Extract(
             mappings, self.oms, self.files, chunks, facts, survivors, absentees.before, Digests({"k1": b"key"}, "k1"), self.now
@@ -355,10 +374,16 @@ class World:
 
     def whole(self, ref: ChunkRef) -> Outcome:
         """Extract, load, link, verify."""
-        for step in (self.extract.run, self.load.run, self.link.run):
+        extract = self.changes.delta if ref.delta else self.extract.run
+        for step in (extract, self.load.run, self.link.run):
             outcome = self.until_done(step, ref)
             if outcome.outcome != "done":
                 return outcome
+        return self.verified(ref)
+
+    def verified(self, ref: ChunkRef) -> Outcome:
+        """Verify."""
+        self.until_done(self.changes.run, ref)
         return self.until_done(self.verify.run, ref)
 
 

@@ -45,20 +45,23 @@ class Absentees:
             return frozenset()
         refs = [ref for ref in read_refs(self.files, plan) if ref.table == table]
         states = [state for state in self.chunks.read_many(refs) if state.in_quarantine]
-        return frozenset(row_id for state in states for row_id in self._of(state))
+        return frozenset(row_id for state in states for row_id in quarantined(self.files, state))
 
     def _add(self, plan: RunPlan, wave: str, found: dict[str, set[str]]) -> None:
         refs = [ref for ref in read_refs(self.files, plan) if self.mappings[ref.table].wave < wave]
         for ref, state in zip(refs, self.chunks.read_many(refs), strict=True):
             if state.in_quarantine:
-                found.setdefault(ref.table, set()).update(self._of(state))
+                found.setdefault(ref.table, set()).update(quarantined(self.files, state))
 
-    def _of(self, state: ChunkState) -> set[str]:
-        def ids(name: str) -> set[str]:
-            lines = read_lines(self.files, f"{state.folder}/{name}.jsonl.gz")
-            return {str(line["id"]) if isinstance(line, dict) else str(line) for line in lines}
 
-        return (ids("quarantine") | ids("orphans")) - ids("released")
+def quarantined(files: Files, state: ChunkState) -> set[str]:
+    """A chunk's rows that are in quarantine still."""
+
+    def ids(name: str) -> set[str]:
+        lines = read_lines(files, f"{state.folder}/{name}.jsonl.gz")
+        return {str(line["id"]) if isinstance(line, dict) else str(line) for line in lines}
+
+    return (ids("quarantine") | ids("orphans")) - ids("released")
 
 
 def parents(mapping: TableMapping) -> list[tuple[str, str]]:

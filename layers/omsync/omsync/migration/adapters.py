@@ -184,12 +184,12 @@ class LoadUser:
         """The job now."""
         return bulk.look(self.client, job, query=query)
 
-    def abort(self, job: str) -> None:
+    def abort(self, job: str, *, query: bool = False) -> None:
         """Stop it; one that has come to its end meanwhile is left alone."""
         try:
-            bulk.abort(self.client, job)
+            bulk.abort(self.client, job, query=query)
         except Permanent:
-            if not bulk.look(self.client, job).done:
+            if not bulk.look(self.client, job, query=query).done:
                 raise
 
     def succeeded(self, job: str) -> Iterator[tuple[str, str]]:

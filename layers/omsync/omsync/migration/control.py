@@ -106,14 +106,14 @@ class Control:
         return int(self.cursors.read(CURSOR) or 0)
 
     def reopen(self, migration: str, run: int, *, everything: bool) -> Outcome:
-        """Let verification look again: at every chunk, or (a run that goes on) at those that stood in the certificate's way."""
+        """Let verification begin anew: of every chunk, or (a run that goes on) of those that stood in the certificate's way or in the middle of it."""
         plan = read_plan(self.files, migration, run)
         if plan is None or plan.dry:
             return Outcome(outcome="failed", reason=f"run {run} was never started: there is nothing to verify")
         chunks = self.judge.chunks
         refs = read_refs(self.files, plan)
         for ref, state in zip(refs, chunks.read_many(refs), strict=True):
-            if state.phase == "verified" and (everything or state.differing or state.in_quarantine):
+            if state.phase == "linked" or (state.phase == "verified" and (everything or state.differing or state.in_quarantine)):
                 state.reopen()
                 chunks.write(ref, state)
         return Outcome()

@@ -105,6 +105,9 @@ class Extract:
                 state.snapshot = snapshot
                 for row in rows:
                     state.rows += 1
+                    if mapping.mode == "embedded" and any(str(row[name]) in survivors for name in _patient_columns(mapping)):
+                        state.count("its patient was merged into another")  # nobody's default: the survivor has its own
+                        continue
                     sheet.add(with_survivors(mapping, row, survivors) if survivors else row, absent)
             sheet.save()
         finally:
@@ -134,7 +137,7 @@ class _Sheet:
             for target in self._mapping.targets
         }
         self._rest: dict[str, Lines] = {}
-        self._manifest, self._ledger, self._second, self._quarantine = Lines(), Lines(), Lines(), Lines()
+        self._manifest, self._ledger, self._second, self._quarantine, self._unsent = Lines(), Lines(), Lines(), Lines(), Lines()
         self._compared = {target.object: verified_fields(compiled, target.object) for target in self._mapping.targets}
         self._own = {t.object: [f for f in written(t, "second_pass") if f.second_pass] for t in self._mapping.targets}
 
@@ -142,7 +145,7 @@ class _Sheet:
         """One row, to where it ends."""
         reason = self._skip_reason(row)
         if reason is not None:
-            self._state.count(reason)
+            self._leave_out(row, reason)
             return
         if absent and (refused := because_of_parent(self._mapping, row, absent)) is not None:
             self._quarantine.json(refused.model_dump())
@@ -160,7 +163,7 @@ class _Sheet:
             self._refuse(row, fault)
             return
         if not records:
-            self._state.count("no object takes it")
+            self._leave_out(row, "no object takes it")
             return
         for record, line in zip(records, lines, strict=True):
             self._place(record, line)
@@ -171,6 +174,10 @@ class _Sheet:
         if reason is None and self._mapping.mode == "embedded" and row["deleted_at"] is not None:
             return "deleted; a deleted address is nobody's default"
         return reason
+
+    def _leave_out(self, row: Row, reason: str) -> None:
+        self._state.count(reason)
+        self._unsent.json([str(row["id"]).lower(), reason])
 
     def _refuse(self, row: Row, fault: TransformError) -> None:
         one = Quarantined(table=self._mapping.table, id=str(row["id"]), code=fault.code, field=fault.field, message=fault.message)
@@ -219,7 +226,7 @@ class _Sheet:
         """Forget what is not stored."""
         for parts in self._csv.values():
             parts.discard()
-        for lines in (*self._rest.values(), self._manifest, self._ledger, self._second, self._quarantine):
+        for lines in (*self._rest.values(), self._manifest, self._ledger, self._second, self._quarantine, self._unsent):
             lines.close()
 
     def save(self) -> None:
@@ -234,7 +241,8 @@ class _Sheet:
                 state.parts.append(Part(object=parts.object, file=name, kind="rest", rows=rest.rows, bytes=rest.raw, sha256=digest))
         state.second_pass, state.quarantined = self._second.rows, self._quarantine.rows
         state.manifest_sha256 = self._manifest.save(self._files, f"{folder}/manifest.jsonl.gz")
-        for name, lines in (("ledger", self._ledger), ("second", self._second), ("quarantine", self._quarantine)):
+        others = {"ledger": self._ledger, "second": self._second, "quarantine": self._quarantine, "unsent": self._unsent}
+        for name, lines in others.items():
             lines.save(self._files, f"{folder}/{name}.jsonl.gz")
         if state.rows != sum(state.not_sent.values()) + state.quarantined + state.to_send:
             raise Permanent("rows read are not rows sent, not sent and quarantined", code="migration.equation", record=self._ref.name)

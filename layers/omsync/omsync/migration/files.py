@@ -7,6 +7,9 @@
     ledger.jsonl.gz       shared tables: [id, object, version, base, digest of files]
     second.jsonl.gz       references to the own table: [id, version, object, fields]
     quarantine.jsonl.gz   rows that are not loaded
+    unsent.jsonl.gz       rows that are not sent by rule: [id, reason]
+    changed.jsonl.gz      rows that changed in the OMS since, new ones too: [id, version]
+    signed.jsonl.gz       a delta's: ids in quarantine in the run before
     orphans.jsonl.gz      rows that verification missed together with their parent
     released.jsonl.gz     ids of the quarantine that verification found in Salesforce
     open.jsonl.gz         rows that verification looks at once more: [id, version]

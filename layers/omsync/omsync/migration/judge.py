@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from omsync.mapping import Mappings
 from omsync.migration.files import read_lines
 from omsync.migration.model import Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult
-from omsync.migration.plan import LAST_RUN, read_plan, read_refs
+from omsync.migration.plan import DELTA, LAST_RUN, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Permanent
@@ -42,8 +41,7 @@ class Judge:
         )
         self._add_up(plan, made)
         if run == LAST_RUN:
-            content = self.files.get(f"{plan.folder}/delta.json")
-            made.delta_rows = int(json.loads(content)["rows"]) if content is not None else None
+            made.delta_rows = sum(table.rows for table in made.tables if table.wave == DELTA)
         made.refused_because = list(_objections(made))
         made.issued = not made.refused_because
         made.sha256 = hashlib.sha256(made.model_dump_json(exclude={"sha256", "certified"}).encode()).hexdigest()
@@ -88,7 +86,7 @@ class Judge:
 def _add(result: TableResult, state: ChunkState) -> None:
     result.chunks += 1
     result.open_chunks += state.phase != "verified"
-    result.rows += state.rows
+    result.rows += state.rows + state.arrived
     result.verified += state.verified
     for reason, rows in (*state.not_sent.items(), *state.excused.items()):
         result.not_sent[reason] = result.not_sent.get(reason, 0) + rows

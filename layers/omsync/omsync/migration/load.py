@@ -46,6 +46,11 @@ INSERTED = 1
 LEASE_SECONDS = 2 * JOB_SECONDS
 
 
+def poll_seconds(age: float) -> int:
+    """How long to wait until the next look at a job of that age, in seconds."""
+    return next((step for step in POLL if step * 3 >= age), POLL[-1])
+
+
 def within(mapping: TableMapping, ref: ChunkRef, object_name: str) -> str:
     """SOQL's condition for the records of a chunk."""
     path, parts = chunk_path(mapping), ["OMS_Id__c != null"]
@@ -128,8 +133,7 @@ class _PartWork:
         if self._load.now() > self._part.deadline:
             self._load.salesforce.abort(job.id)
             return Outcome(outcome="wait", wait_seconds=2, reason="job timed out")
-        age = self._load.now() - (self._part.deadline - JOB_SECONDS)
-        return Outcome(outcome="wait", wait_seconds=next((step for step in POLL if step * 3 >= age), POLL[-1]))
+        return Outcome(outcome="wait", wait_seconds=poll_seconds(self._load.now() - (self._part.deadline - JOB_SECONDS)))
 
     def _begin(self) -> Outcome | None:
         if reason := self._load.held_up(self._ref.migration):

@@ -21,7 +21,7 @@ class _Model(BaseModel):
 
 
 class ChunkRef(_Model):
-    """A range `(after, upto]` of a table's chunk key; None is open."""
+    """A range `(after, upto]` of a table's chunk key; None is open. `delta`: of what changed there since an earlier run extracted it."""
 
     migration: str
     run: int
@@ -29,6 +29,7 @@ class ChunkRef(_Model):
     number: int
     after: str | None = None
     upto: str | None = None
+    delta: bool = False
 
     @property
     def name(self) -> str:
@@ -81,7 +82,7 @@ class Inquiry(_Model):
     object: str
     job: str | None = None
     deadline: float = 0.0
-    done: bool = False
+    attempt: int = 0  # queries that came to nothing
 
 
 class ChunkState(_Model):
@@ -104,7 +105,10 @@ class ChunkState(_Model):
     missing: int = 0
     mismatched: int = 0
     unknown: int = 0
-    excused: dict[str, int] = Field(default_factory=dict)  # reason -> rows that are not sent since they were extracted
+    arrived: int = 0  # rows that came after the chunk was extracted
+    excused: dict[str, int] = Field(
+        default_factory=dict
+    )  # reason -> rows that are not sent since they were extracted; below 0: that are now
     orphaned: int = 0  # rows that are not there because a parent is not: in quarantine with it
     released: int = 0  # rows of the quarantine that are there by now, every value
     recalled: bool = False  # rows of the quarantine whose parents have come are the live writers' now
@@ -120,9 +124,9 @@ class ChunkState(_Model):
         """A row that is not sent, for this reason."""
         self.not_sent[reason] = self.not_sent.get(reason, 0) + 1
 
-    def excuse(self, reason: str) -> None:
-        """A row that is not sent any more, for this reason."""
-        self.excused[reason] = self.excused.get(reason, 0) + 1
+    def excuse(self, reason: str, rows: int = 1) -> None:
+        """Rows that are not sent any more, for this reason; -1: one that is sent now."""
+        self.excused[reason] = self.excused.get(reason, 0) + rows
 
     @property
     def differing(self) -> int:
@@ -138,6 +142,7 @@ class ChunkState(_Model):
         """Verification may begin anew."""
         self.phase, self.inquiries = "linked", []
         self.verified = self.missing = self.mismatched = self.unknown = self.orphaned = self.released = self.tries = self.open_keys = 0
+        self.arrived = 0
         self.excused, self.recalled = {}, False
 
 
@@ -158,6 +163,7 @@ class Mismatch(_Model):
     id: str
     kind: Literal["missing", "different", "unknown"]
     fields: tuple[str, ...] = ()
+    uncarried: str = ""  # why it cannot be carried, as it is now
 
 
 class TablePlan(_Model):

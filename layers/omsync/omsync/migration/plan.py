@@ -1,22 +1,24 @@
-"""A run cut into chunks; and the delta."""
+"""A run cut into chunks. The last run looks at those of the runs before once more: the delta."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import batched, pairwise
+from itertools import pairwise
 
-from omsync.mapping import Mappings, TableMapping
-from omsync.migration.load import hand_over
+from omsync.mapping import Mappings
 from omsync.migration.model import ChunkRef, RunPlan, TablePlan
-from omsync.migration.ports import Files, Live, Source, States
+from omsync.migration.ports import Files, Source, States
 from omsync.platform.errors import Permanent
 
 #: rows of a chunk: one internal batch of Bulk API 2.0
 CHUNK_ROWS = 10_000
 LAST_RUN = 4
+#: the wave of what changed since the runs before
+DELTA = "delta"
 
 
 def chunks_of(migration: str, run: int, table: str, bounds: Iterable[str]) -> Iterator[ChunkRef]:
@@ -34,7 +36,6 @@ class Plan:
     source: Source
     files: Files
     states: States
-    live: Live
     now: Callable[[], float] = time.time
 
     def run(self, migration: str, run: int, *, rows: int = CHUNK_ROWS, dry: bool = False) -> RunPlan:
@@ -51,6 +52,11 @@ class Plan:
             chunks = list(chunks_of(migration, run, mapping.table, bounds))
             refs.setdefault(mapping.wave, []).extend(chunks)
             planned.append(TablePlan(table=mapping.table, wave=mapping.wave, rows=count, chunks=len(chunks)))
+        if run == LAST_RUN and not dry:
+            refs[DELTA] = self._delta(migration)
+            planned += [
+                TablePlan(table=table, wave=DELTA, rows=0, chunks=n) for table, n in Counter(ref.table for ref in refs[DELTA]).items()
+            ]
         made = RunPlan(
             migration=migration,
             run=run,
@@ -59,7 +65,7 @@ class Plan:
             planned_at=self.now(),
             dry=dry,
             tables=planned,
-            waves=sorted(refs),
+            waves=sorted(refs),  # the delta after all others
         )
         for wave, chunks in refs.items():
             content = json.dumps([ref.model_dump(exclude_none=True) for ref in chunks], separators=(",", ":"))
@@ -73,25 +79,15 @@ class Plan:
         self.files.put(f"migrations/{migration}/run-{run}/survivors.json", json.dumps(found).encode())
         return found
 
-    def delta(self, migration: str) -> int:
-        """What changed since run 1 was planned, of all tables: the live writers look at it. -> Rows enqueued."""
-        first = read_plan(self.files, migration, 1)
-        if first is None or first.dry:
-            raise Permanent("run 1 was never started", code="migration.order")
-        before, total = self.source.xmin(), 0
-        for mapping in self.mappings:
-            total += self._delta_of(mapping, first.xmin, before)
-        self.files.put(f"migrations/{migration}/run-{LAST_RUN}/delta.json", json.dumps({"since": first.xmin, "rows": total}).encode())
-        return total
-
-    def _delta_of(self, mapping: TableMapping, since: str, before: str) -> int:
-        if mapping.mode == "embedded":  # a change of an address is one of its patient
-            return 0
-        total = 0
-        for part in batched(self.source.changed(mapping, since, before), 1000, strict=False):
-            hand_over(self.live, mapping, [row_id for row_id, _ in part], dict(part))
-            total += len(part)
-        return total
+    def _delta(self, migration: str) -> list[ChunkRef]:
+        """The chunks of the runs before, for what changed in them since. A change of an address is one of its patient."""
+        found: list[ChunkRef] = []
+        for run in range(1, LAST_RUN):
+            plan = read_plan(self.files, migration, run)
+            if plan is None or plan.dry:
+                raise Permanent(f"run {run} was never started", code="migration.order")
+            found += [ref for ref in read_refs(self.files, plan) if self.mappings[ref.table].mode != "embedded"]
+        return [ref.model_copy(update={"run": LAST_RUN, "delta": True}) for ref in found]
 
 
 def read_plan(files: Files, migration: str, run: int) -> RunPlan | None:

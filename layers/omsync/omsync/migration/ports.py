@@ -63,8 +63,8 @@ class Source(Protocol):
         """The oldest transaction still running."""
         ...
 
-    def changed(self, mapping: TableMapping, since: str, before: str) -> Iterator[tuple[str, int]]:
-        """(id, version) of the rows changed by the transactions of `[since, before)`."""
+    def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
+        """(id, version) of a chunk's rows, new ones too, that were changed by the transactions from `since` on."""
         ...
 
     def survivors(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ class Salesforce(Protocol):
 
     def look(self, job: str, *, query: bool = False) -> Job: ...
 
-    def abort(self, job: str) -> None: ...
+    def abort(self, job: str, *, query: bool = False) -> None: ...
 
     def succeeded(self, job: str) -> Iterator[tuple[str, str]]:
         """(OMS id, Salesforce id)."""

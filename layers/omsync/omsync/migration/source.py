@@ -105,17 +105,11 @@ class PostgresSource:
         for name, embedded in mapping.embedded.items():
             selected.append(sql.SQL("to_jsonb({alias}) AS {name}").format(alias=sql.Identifier(f"e_{name}"), name=sql.Identifier(name)))
             joins.append(self._join(name, embedded))
-        key = sql.Identifier(chunk_column(mapping))
-        ranges: list[sql.Composable] = [sql.SQL("TRUE")]
-        if ref.after is not None:
-            ranges.append(sql.SQL("t.{} > {}::uuid").format(key, sql.Literal(ref.after)))
-        if ref.upto is not None:
-            ranges.append(sql.SQL("t.{} <= {}::uuid").format(key, sql.Literal(ref.upto)))
         return sql.SQL("SELECT {columns} FROM {table} AS t {joins} WHERE {where} ORDER BY t.{parent}, t.id").format(
             columns=sql.SQL(", ").join(selected),
             table=sql.Identifier(mapping.table),
             joins=sql.SQL(" ").join(joins),
-            where=sql.SQL(" AND ").join(ranges),
+            where=_range(mapping, ref),
             parent=sql.Identifier(_parent_column(mapping)),
         )
 
@@ -137,11 +131,11 @@ class PostgresSource:
             found = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
             return str(found[0]) if found else "0"
 
-    def changed(self, mapping: TableMapping, since: str, before: str) -> Iterator[tuple[str, int]]:
+    def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
         """By the index (change_xid, id)."""
         statement = sql.SQL(
-            "SELECT id::text, version FROM {} WHERE change_xid >= {}::xid8 AND change_xid < {}::xid8 ORDER BY change_xid, id"
-        ).format(sql.Identifier(mapping.table), sql.Literal(since), sql.Literal(before))
+            "SELECT t.id::text, t.version FROM {} AS t WHERE t.change_xid >= {}::xid8 AND {} ORDER BY t.change_xid, t.id"
+        ).format(sql.Identifier(mapping.table), sql.Literal(since), _range(mapping, ref))
         with self.connection() as connection, connection.cursor(name="changed") as cursor:
             cursor.itersize = FETCH
             cursor.execute(statement)
@@ -161,6 +155,17 @@ class PostgresSource:
                 winner = into[winner]
             found[loser] = winner
         return found
+
+
+def _range(mapping: TableMapping, ref: ChunkRef) -> sql.Composable:
+    """A chunk's rows."""
+    key = sql.Identifier(chunk_column(mapping))
+    ranges: list[sql.Composable] = [sql.SQL("TRUE")]
+    if ref.after is not None:
+        ranges.append(sql.SQL("t.{} > {}::uuid").format(key, sql.Literal(ref.after)))
+    if ref.upto is not None:
+        ranges.append(sql.SQL("t.{} <= {}::uuid").format(key, sql.Literal(ref.upto)))
+    return sql.SQL(" AND ").join(ranges)
 
 
 def _has_edit_times(connection: psycopg.Connection, table: str) -> bool:

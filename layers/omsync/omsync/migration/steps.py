@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from omsync.migration.changes import Changes
 from omsync.migration.control import Control
 from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
@@ -70,6 +71,8 @@ class SourceSteps(Protocol):
     def survey(self) -> Survey: ...
     @property
     def extract(self) -> Extract: ...
+    @property
+    def changes(self) -> Changes: ...
     @property
     def facts(self) -> Callable[[str, int], OrgFacts]: ...
     @property
@@ -151,9 +154,9 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
             case "survey":
                 return steps.survey.run(told.migration, told.run)
             case "extract":
-                return steps.extract.run(told.chunk)
-            case "delta":
-                return {**Outcome().model_dump(), "rows": steps.plan.delta(told.migration)}
+                return steps.changes.delta(told.chunk) if told.chunk.delta else steps.extract.run(told.chunk)
+            case "changed":
+                return steps.changes.run(told.chunk)
         raise _unknown(told)
 
     return _answered(event, work, steps.chunks)
@@ -261,10 +264,10 @@ def _progress(states: list[ChunkState]) -> Answer:
     order = ("planned", "extracted", "loaded", "linked", "verified")
     reached = {phase: [state for state in states if order.index(state.phase) >= place] for place, phase in enumerate(order)}
     return {
-        "extracted": sum(state.rows for state in reached["extracted"]),
+        "extracted": sum(state.rows + state.arrived for state in reached["extracted"]),
         "loaded": sum(state.rows for state in reached["loaded"])
         + sum(p.succeeded for s in states if s.phase == "extracted" for p in s.parts),
-        "verified": sum(state.rows for state in reached["verified"]),
+        "verified": sum(state.rows + state.arrived for state in reached["verified"]),
         "quarantined": sum(state.in_quarantine for state in states),
         "different": sum(state.differing + state.open_keys for state in states),
         "calls": sum(state.calls for state in states),

@@ -1,9 +1,9 @@
 """Every value of every row: what Salesforce holds, by Bulk query, against the source, in the mapping's normal form.
 
-Each row's normal values were hashed when it was extracted. Equal hash: every value is there. Else the row is read again from both systems
-as they are now and compared value by value: it changed meanwhile and is in step, is on its way (looked at again later), or differs for
-good, and then table, key and fields are named. Nothing is repaired here except by asking the live writers to look. A row in quarantine that
-somebody has mended meanwhile is found too, and released.
+Each row's normal values were hashed when it was extracted. Equal hash, and not changed in the OMS since (`changes`): every value is there.
+Else the row is read again from both systems as they are now and compared value by value: it is in step, is on its way (looked at again
+later), or differs for good, and then table, key and fields are named. So are rows that are new since. Nothing is repaired here except by
+asking the live writers to look. A row in quarantine that somebody has mended meanwhile is found too, and released.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from omsync.migration import absent
 from omsync.migration.extract import verified_fields, with_survivors
 from omsync.migration.files import read_lines, write_lines
 from omsync.migration.kin import Kin
-from omsync.migration.load import JOB_SECONDS, hand_over, within
-from omsync.migration.model import ChunkRef, ChunkState, Inquiry, Mismatch, OrgFacts, Outcome, Quarantined
+from omsync.migration.load import JOB_SECONDS, hand_over, poll_seconds, within
+from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState, Inquiry, Mismatch, OrgFacts, Outcome, Quarantined
 from omsync.migration.ports import Files, Live, Rows, Salesforce
 from omsync.migration.states import Chunks
-from omsync.salesforce.bulk import Job
+from omsync.salesforce.errors import NotFound
 from omsync.salesforce.files import title_of
 
 #: seconds until rows that differ are looked at again: mostly the live writers are done with them in two, at a busy time in minutes
 LOOKS = (1, 1, 2, 3, 5, 8, 13, 20, 30, 60, 60)
 #: seconds that the live writers have for rows whose parents have come
 RECALL_SECONDS = 10
+#: the field of a record that another one has the OMS id of
+TWICE = "OMS_Id__c: two records have it"
 #: rows read again at a time
 REREAD = 500
 #: records whose polymorphic parents are looked up at once
@@ -82,7 +84,7 @@ class Verify:
         outcome = _Check(self, ref, state).step()
         state.calls += self.salesforce.calls - calls
         state.seconds["verify"] = round(state.seconds.get("verify", 0.0) + self.now() - begun, 3)
-        state.failure = ""
+        state.failure = outcome.reason if outcome.outcome == "failed" else ""
         self.chunks.write(ref, state)
         return outcome
 
@@ -108,7 +110,7 @@ class _Check:
         }
 
     def step(self) -> Outcome:
-        if self._mapping.mode in ("embedded", "matched") or self._state.to_send + self._state.quarantined == 0:
+        if self._mapping.mode in ("embedded", "matched"):
             self._state.verified = self._state.to_send
             self._release(self._kin.complete)  # it came with its parent
             return self._end()
@@ -144,7 +146,7 @@ class _Check:
     def _ask(self) -> Outcome | None:
         """Start what is not started; None: all answers are there."""
         state = self._state
-        if not state.inquiries:
+        if not state.inquiries and state.to_send:
             state.inquiries = [Inquiry(object=sobject) for sobject in self._objects]
         for inquiry in state.inquiries:
             if inquiry.job is None:
@@ -152,33 +154,71 @@ class _Check:
                 columns = ", ".join(self._columns[inquiry.object])
                 inquiry.job = self._verify.salesforce.start_query(f"SELECT {columns} FROM {inquiry.object} WHERE {where}")  # noqa: S608
                 inquiry.deadline = self._verify.now() + JOB_SECONDS
-        for inquiry in state.inquiries:
-            job: Job = self._verify.salesforce.look(str(inquiry.job), query=True)
-            if job.state in ("Failed", "Aborted") or (not job.done and self._verify.now() > inquiry.deadline):
-                inquiry.job = None
-                return Outcome(outcome="wait", wait_seconds=15, reason=f"query {job.state}")
+        return next((waiting for inquiry in state.inquiries if (waiting := self._look(inquiry)) is not None), None)
+
+    def _look(self, inquiry: Inquiry) -> Outcome | None:
+        """None: its answer is there."""
+        age = self._verify.now() - (inquiry.deadline - JOB_SECONDS)
+        try:
+            job = self._verify.salesforce.look(str(inquiry.job), query=True)
+            if job.done and job.state not in ("Failed", "Aborted"):
+                return None
+            if not job.done and age <= JOB_SECONDS:
+                return Outcome(outcome="wait", wait_seconds=poll_seconds(age))
             if not job.done:
-                return Outcome(outcome="wait", wait_seconds=2)
-        return None
+                self._verify.salesforce.abort(job.id, query=True)
+            why = f"a query of {inquiry.object} came to nothing: {job.state}"
+        except NotFound:  # results are kept for seven days
+            why = f"a query of {inquiry.object} is gone"
+        inquiry.job, inquiry.attempt = None, inquiry.attempt + 1
+        if inquiry.attempt < ATTEMPTS:
+            return Outcome(outcome="wait", wait_seconds=15 * inquiry.attempt, reason=why)
+        inquiry.attempt = 0  # a resumed migration tries again
+        return Outcome(outcome="failed", reason=why)
 
     def _compare_all(self) -> dict[str, int]:
-        """-> Rows whose hash is not found: OMS id -> version extracted."""
+        """-> Rows to look at themselves: whose hash is not found, or that changed, or that are new. OMS id -> version."""
         refused = {row_id for part in self._refused() for row_id in part}
         expected: dict[str, tuple[int, dict[str, str], list[str]]] = {}
         for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest")):
             if row_id not in refused:
                 expected[row_id] = version, hashes, titles[0] if titles else []
+        changed = {row_id: version for row_id, version in read_lines(self._verify.files, self._name("changed")) if row_id not in refused}
         for inquiry in self._state.inquiries:
-            for row_id, salesforce_id, values in self._answers(inquiry):
-                known = expected.get(row_id)
-                if known is not None and row_hash(values, self._compared[inquiry.object]) == known[1].get(inquiry.object):
-                    if known[2] and not set(known[2]) <= self._verify.salesforce.attached(salesforce_id):
-                        continue  # its long text is not beside it
-                    del known[1][inquiry.object]
-        left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes}
+            self._compare(inquiry, expected)
+        left = {row_id: version for row_id, (version, hashes, _) in expected.items() if hashes or row_id in changed}
         self._state.verified = len(expected) - len(left)
         self._release(self._in_step)
-        return left
+        return left | self._arrived({row_id: version for row_id, version in changed.items() if row_id not in expected})
+
+    def _compare(self, inquiry: Inquiry, expected: Mapping[str, tuple[int, dict[str, str], list[str]]]) -> None:
+        """Take away the hashes that are found, once each: a second record with the same id is one too many."""
+        met: set[str] = set()
+        for row_id, salesforce_id, values in self._answers(inquiry):
+            known = expected.get(row_id)
+            if known is None:
+                continue
+            digest = row_hash(values, self._compared[inquiry.object])
+            if row_id in met:
+                known[1][inquiry.object] = "twice"
+            elif digest == known[1].get(inquiry.object) and self._beside(salesforce_id, known[2]):
+                del known[1][inquiry.object]
+            met.add(row_id)
+
+    def _beside(self, salesforce_id: str, titles: Sequence[str]) -> bool:
+        """Are these long texts beside the record?"""
+        return not titles or set(titles) <= self._verify.salesforce.attached(salesforce_id)
+
+    def _arrived(self, new: Mapping[str, int]) -> dict[str, int]:
+        """Count rows that the extract did not have to send: it left them out by rule, or they came since. What an earlier run's signature
+        covers stays out."""
+        signed = set(read_lines(self._verify.files, self._name("signed"))) if self._ref.delta else set()
+        unsent = {row_id: reason for row_id, reason in read_lines(self._verify.files, self._name("unsent")) if row_id in new}
+        for reason in unsent.values():
+            self._state.excuse(reason, -1)
+        found = {row_id: version for row_id, version in new.items() if row_id not in signed}
+        self._state.arrived = len(found.keys() - unsent.keys())
+        return found
 
     def _release(self, arrived: Callable[[Sequence[str]], Iterator[str]]) -> None:
         """Rows of the quarantine that are in Salesforce by now, every value: `arrived` tells which."""
@@ -259,16 +299,21 @@ class _Check:
         verify, table = self._verify, self._ref.table
         rows = verify.oms.batch_get(table, list(ids))
         there: dict[str, Found] = {sobject: {} for sobject in self._objects}
+        twice: set[str] = set()
         self._salesforce_ids = {}
         for sobject in self._objects:
             answers = verify.salesforce.by_oms_id(sobject, self._columns[sobject], list(ids))
             for row_id, salesforce_id, values in self._normal(sobject, cast("Iterator[Mapping[str, Json]]", answers)):
+                if row_id in there[sobject]:
+                    twice.add(row_id)
                 there[sobject][row_id] = values
                 self._salesforce_ids[row_id] = salesforce_id
         for row_id in ids:
             row = rows.get(row_id)
             if row is None:
                 yield Mismatch(table=table, id=row_id, kind="unknown")
+            elif row_id in twice:
+                yield Mismatch(table=table, id=row_id, kind="different", fields=(TWICE,))
             elif mismatch := self._difference(row_id, with_survivors(self._mapping, row, self._survivors), there):
                 yield mismatch
 
@@ -282,7 +327,7 @@ class _Check:
         try:
             records: Sequence[Record] = self._compiled.to_salesforce(row, existing=True, staff=self._staff)
         except TransformError as fault:
-            return Mismatch(table=table, id=row_id, kind="unknown", fields=(fault.field or fault.code,))
+            return Mismatch(table=table, id=row_id, kind="unknown", fields=(fault.field or fault.code,), uncarried=fault.message)
         differing: list[str] = []
         for record in records:
             held = there[record.object].get(row_id)
@@ -296,7 +341,7 @@ class _Check:
 
     def _explained(self, found: Sequence[Mismatch], *, last: bool) -> list[Mismatch]:
         """Without what a record that is not there explains: a rule's reason is the row's too; else it is in quarantine with it, if that one is or
-        has not come until the last look."""
+        has not come until the last look. A row that cannot be carried as it is now is in quarantine, too."""
         blamed = self._kin.blame(found)
         left: list[Mismatch] = []
         orphans: list[Quarantined] = []
@@ -304,6 +349,11 @@ class _Check:
             blame = blamed.get(mismatch.id)
             if blame is not None and blame.reason is not None and mismatch.kind == "missing":
                 self._state.excuse(f"its {blame.column} is not sent: {blame.reason}")
+            elif mismatch.uncarried:
+                [field] = mismatch.fields
+                orphans.append(
+                    Quarantined(table=self._ref.table, id=mismatch.id, code="not_carried", field=field, message=mismatch.uncarried)
+                )
             elif blame is not None and (last or blame.quarantined):
                 message = f"its {blame.column} is not in Salesforce{'' if mismatch.kind == 'missing' else '; all else is there'}"
                 orphans.append(

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from omsync.mapping import load_mappings
 from omsync.migration.absent import Absentees
 from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
+from omsync.migration.changes import Changes
 from omsync.migration.control import Control
 from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
@@ -135,8 +136,13 @@ class SourceSteps(_Common):
 
     @cached_property
     def plan(self) -> Plan:
-        """Plans, delta."""
-        return Plan(load_mappings(), self.source, self.files, self.states, self.live)
+        """Plans."""
+        return Plan(load_mappings(), self.source, self.files, self.states)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What changed since; the delta."""
+        return Changes(load_mappings(), self.source, self.files, self.chunks, self.live)
 
     @cached_property
     def examine(self) -> Examine:
