@@ -2,7 +2,7 @@
 
     python benchmarks/bench_migration.py [--rows 10000] [--million] [--home DIR]
 
-    omsync       extract, load, link, verify: the steps of the functions, chunks of 5,000 rows, five at a time, in warm processes
+    omsync       extract, load, link, verify: the steps of the functions, chunks as they are planned, five at a time, in warm processes
     plain        a script with simple-salesforce's bulk2
     cumulusci    CumulusCI's load_dataset
     sfdmu        the sf plugin
@@ -39,14 +39,13 @@ TABLES = {
 }
 ALL_STEPS = (("source", "extract"), ("org", "load"), ("org", "link"), ("source", "changes"), ("org", "verify"))
 MILLION = "order_status_history"
-CHUNK_ROWS = 5_000
 
 
 def omsync(bench: Bench, table: str, _: Sequence[bytes]) -> dict[str, Any]:
     """All of it, to the last value verified."""
     name = bench.named()
     begun = time.monotonic()
-    refs = bench.refs(name, table, CHUNK_ROWS)
+    refs = bench.refs(name, table)
     calls, peak = bench.workers.run(refs, ALL_STEPS)
     seconds = time.monotonic() - begun
     states = bench.org.chunks.read_many(refs)

@@ -117,7 +117,7 @@ def test_what_verification_finds_later_does_not_touch_the_certificate(world: Wor
     assert "chunks not verified" in steering.judged("m", 1).refused_because[0]
     assert steering.certify("m", 1) == issued
     state = world.chunks.read(ref)
-    assert (state.phase, state.verified, state.rows) == ("linked", 0, 3)
+    assert (state.phase, state.verified, state.rows) == ("linked", 0, 2)
 
 
 def test_nothing_is_verified_of_a_run_that_was_only_planned(world: World) -> None:

@@ -14,7 +14,7 @@ from omsync.mapping import load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
 from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState
-from omsync.migration.plan import chunks_of, read_refs
+from omsync.migration.plan import chunks_of, read_refs, size_of
 from omsync.migration.states import Chunks
 from omsync.migration.verify import TWICE
 from omsync.platform.errors import Permanent, Retryable
@@ -603,11 +603,16 @@ def test_chunks_cover_every_key_once() -> None:
     assert [(ref.after, ref.upto) for ref in refs] == [(None, "b"), ("b", "d"), ("d", None)]
 
 
+@pytest.mark.parametrize(("count", "size"), [(0, 5_000), (4_000, 5_000), (10_000, 5_000), (40_000, 8_000), (1_000_000, 10_000)])
+def test_a_small_table_is_cut_so_that_every_worker_has_a_part(count: int, size: int) -> None:
+    assert size_of(count, 10_000) == size
+
+
 def test_a_plan_is_made_once_and_lists_its_chunks_in_files(world: World) -> None:
     world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(1, 26)))
     plan = world.plan.run("m", 1, rows=10)
     refs = [ref for ref in read_refs(world.files, plan) if ref.table == "products"]
-    assert len(refs) == 3
+    assert len(refs) == 6, "one for each worker, and the open end"
     world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(26, 90)))
     assert world.plan.run("m", 1, rows=5) == plan, "a resumed run goes on with the chunks that it had"
 
@@ -618,7 +623,7 @@ def test_a_dry_runs_plan_is_made_anew_by_the_run_itself(world: World) -> None:
     world.oms.put("products", *(sample("products", id=row_id(n)) for n in range(6, 26)))
     made = world.plan.run("m", 1, rows=10)
     assert not made.dry
-    assert len([ref for ref in read_refs(world.files, made) if ref.table == "products"]) == 3
+    assert len([ref for ref in read_refs(world.files, made) if ref.table == "products"]) == 6
     assert world.plan.run("m", 1, rows=10, dry=True) == made, "a dry run of a run under way looks at its chunks"
 
 

@@ -269,21 +269,24 @@ class Oms:
 
     tables: dict[str, dict[str, Row]] = field(default_factory=dict)
     puts: dict[str, int] = field(default_factory=dict)  # row -> the number of the put that wrote it last
-    count: int = 0
+    clock: int = 0
 
     def put(self, table: str, *rows: Row) -> None:
         """Rows, or newer versions of them."""
-        self.count += 1
-        self.puts |= {str(row["id"]): self.count for row in rows}
+        self.clock += 1
+        self.puts |= {str(row["id"]): self.clock for row in rows}
         self.tables.setdefault(table, {}).update({str(row["id"]): row for row in rows})
 
-    def bounds(self, mapping: TableMapping, rows: int) -> tuple[int, list[str]]:
+    def count(self, mapping: TableMapping) -> int:
+        return len(self.tables.get(mapping.table, {}))
+
+    def bounds(self, mapping: TableMapping, rows: int) -> list[str]:
         keys = sorted(str(row[chunk_column(mapping)]) for row in self.tables.get(mapping.table, {}).values())
-        return len(keys), keys[rows - 1 :: rows]
+        return keys[rows - 1 :: rows]
 
     @contextmanager
     def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
-        snapshot = self.count + 1
+        snapshot = self.clock + 1
         yield f"{snapshot}:{snapshot}:", iter(self._within(mapping, ref))
 
     def _within(self, mapping: TableMapping, ref: ChunkRef) -> list[Row]:

@@ -16,6 +16,8 @@ from omsync.platform.errors import Permanent
 
 #: rows of a chunk: one internal batch of Bulk API 2.0
 CHUNK_ROWS = 10_000
+#: chunks at work at once (`MaxConcurrency` of the state machine)
+WORKERS = 5
 LAST_RUN = 4
 #: the wave of what changed since the runs before
 DELTA = "delta"
@@ -26,6 +28,11 @@ def chunks_of(migration: str, run: int, table: str, bounds: Iterable[str]) -> It
     edges: list[str | None] = [None, *dict.fromkeys(bounds), None]
     for number, (after, upto) in enumerate(pairwise(edges)):
         yield ChunkRef(migration=migration, run=run, table=table, number=number, after=after, upto=upto)
+
+
+def size_of(count: int, rows: int) -> int:
+    """Rows of a table's chunks: at most `rows`; of a small table half as many if that gives every worker one."""
+    return min(rows, max(rows // 2, -(-count // WORKERS), 1))
 
 
 @dataclass(slots=True)
@@ -48,8 +55,8 @@ class Plan:
             raise Permanent(f"no run {run}: there are {sorted({mapping.run for mapping in self.mappings})}", code="migration.run")
         xmin, planned, refs = self.source.xmin(), [], dict[str, list[ChunkRef]]()
         for mapping in tables:
-            count, bounds = self.source.bounds(mapping, rows)
-            chunks = list(chunks_of(migration, run, mapping.table, bounds))
+            count = self.source.count(mapping)
+            chunks = list(chunks_of(migration, run, mapping.table, self.source.bounds(mapping, size_of(count, rows))))
             refs.setdefault(mapping.wave, []).extend(chunks)
             planned.append(TablePlan(table=mapping.table, wave=mapping.wave, rows=count, chunks=len(chunks)))
         if run == LAST_RUN and not dry:

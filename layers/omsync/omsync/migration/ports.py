@@ -51,8 +51,12 @@ class States(Protocol):
 class Source(Protocol):
     """The OMS's database, read-only."""
 
-    def bounds(self, mapping: TableMapping, rows: int) -> tuple[int, list[str]]:
-        """How many rows a table has, and its chunk key at every `rows`-th of them."""
+    def count(self, mapping: TableMapping) -> int:
+        """How many rows a table has."""
+        ...
+
+    def bounds(self, mapping: TableMapping, rows: int) -> list[str]:
+        """A table's chunk key at every `rows`-th row."""
         ...
 
     def read(self, mapping: TableMapping, ref: ChunkRef) -> AbstractContextManager[tuple[str, Iterator[Row]]]:

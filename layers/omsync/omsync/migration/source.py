@@ -71,16 +71,21 @@ class PostgresSource:
         except psycopg.Error as fault:
             raise Permanent(f"the OMS's database refuses: {fault.sqlstate}", code="source.refused") from None
 
-    def bounds(self, mapping: TableMapping, rows: int) -> tuple[int, list[str]]:
-        """Count and every `rows`-th key, by one pass over the key's index."""
+    def count(self, mapping: TableMapping) -> int:
+        """Rows of a table."""
+        with self.connection() as connection:
+            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(mapping.table))).fetchone()
+            return int(found[0]) if found else 0
+
+    def bounds(self, mapping: TableMapping, rows: int) -> list[str]:
+        """Every `rows`-th key, by one pass over the key's index."""
         key = sql.Identifier(chunk_column(mapping))
         statement = sql.SQL(
             "SELECT DISTINCT {key}::text FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS place FROM {table}) AS t"
             " WHERE place % {rows} = 0 ORDER BY 1"
         ).format(key=key, table=sql.Identifier(mapping.table), rows=sql.Literal(rows))
         with self.connection() as connection:
-            count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(mapping.table))).fetchone()
-            return int(count[0]) if count else 0, [str(row[0]) for row in connection.execute(statement)]
+            return [str(row[0]) for row in connection.execute(statement)]
 
     @contextmanager
     def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
