@@ -322,6 +322,16 @@ def test_a_second_record_with_the_same_oms_id_is_one_too_many(world: World) -> N
     assert (mismatch["id"], mismatch["fields"]) == (row_id(1), [TWICE])
 
 
+def test_a_paused_migration_asks_nothing_new(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(2))
+    loaded(world)
+    world.held_up = "paused by Grace"
+    assert world.verify.run(REF).outcome == "paused"
+    assert world.chunks.read(REF).inquiries == []
+    world.held_up = None
+    assert world.verified(REF).outcome == "done"
+
+
 def test_a_query_that_salesforce_has_forgotten_is_asked_again(world: World) -> None:
     world.oms.put("patient_allergies", *allergies(2))
     loaded(world)

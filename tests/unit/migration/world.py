@@ -343,7 +343,18 @@ class World:
         )
         self.link = Link(mappings, self.files, chunks, self.org, self.live, self.ledger, absentees.of, lambda _: self.held_up, self.now)
         self.verify = Verify(
-            mappings, self.files, chunks, self.org, self.oms, self.live, facts, survivors, absentees.of, self.now, looks=(10,)
+            mappings,
+            self.files,
+            chunks,
+            self.org,
+            self.oms,
+            self.live,
+            facts,
+            survivors,
+            absentees.of,
+            lambda _: self.held_up,
+            self.now,
+            looks=(10,),
         )
         self.judge = Judge(mappings, self.files, chunks, "test", self.now)
 

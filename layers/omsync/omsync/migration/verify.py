@@ -59,7 +59,7 @@ def _is_list(field: Field) -> bool:
 
 @dataclass(slots=True)
 class Verify:
-    """Verifies chunks."""
+    """Verifies chunks. `held_up` says why no new work may begin: paused by an operator, API budget, sync lag."""
 
     mappings: Mappings
     files: Files
@@ -70,6 +70,7 @@ class Verify:
     facts: Callable[[str, int], OrgFacts]
     survivors: Callable[[str, int], Mapping[str, str]]
     absent: Callable[[str, int, str], Collection[str]]  # quarantined rows of a table
+    held_up: Callable[[str], str | None]
     now: Callable[[], float] = time.time
     looks: Sequence[int] = LOOKS
 
@@ -114,6 +115,9 @@ class _Check:
             self._state.verified = self._state.to_send
             self._release(self._kin.complete)  # it came with its parent
             return self._end()
+        asked = self._state.tries == 0 and any(inquiry.job for inquiry in self._state.inquiries)
+        if not asked and (reason := self._verify.held_up(self._ref.migration)):
+            return Outcome(outcome="paused", wait_seconds=30, reason=reason)
         if self._state.quarantined and not self._state.recalled and (called := self._recall()):
             return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine follow their parents")
         if self._state.tries == 0:

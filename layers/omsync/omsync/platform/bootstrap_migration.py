@@ -215,7 +215,10 @@ class OrgSteps(_Common):
         """Verifies chunks."""
         oms = oms_client(self.told)
         absent = _Kept(self.absentees.of)
-        return Verify(load_mappings(), self.files, self.chunks, self.salesforce, oms, self.live, self.facts, self.survivors, absent)
+        held_up = self.control.held_up
+        return Verify(
+            load_mappings(), self.files, self.chunks, self.salesforce, oms, self.live, self.facts, self.survivors, absent, held_up
+        )
 
     @cached_property
     def cursors(self) -> Cursors:
