@@ -118,6 +118,11 @@ def test_what_bulk_would_spoil_goes_by_rest(body: str, rest: bool) -> None:
     assert needs_rest(record("clinical_notes", status="signed", body=body)) is rest
 
 
+def test_a_short_text_that_reads_as_null_goes_by_rest() -> None:
+    assert needs_rest(record("clinical_notes", status="signed", body="x", title="#N/A"))
+    assert not needs_rest(record("clinical_notes", status="signed", body="x", title="N/A"))
+
+
 def test_a_file_goes_by_rest() -> None:
     assert needs_rest(record("clinical_notes", status="signed", body="x" * 131_073))
 

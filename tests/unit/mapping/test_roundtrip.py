@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from omsync.mapping import Compiled, Field, TransformError, load_mappings
-from omsync.mapping.normal import block, line, utf16_length
+from omsync.mapping.normal import block, instant, line, utf16_length
 from tests.unit.mapping.strategies import EMOJI, STRINGS, at, compiled, invertible, naughty_strings, rows
 
 TABLES = [mapping.table for mapping in load_mappings() if mapping.mode in ("mirrored", "shared")]
@@ -190,3 +191,14 @@ def test_every_amount_comes_back_to_the_cent(cents: int) -> None:
     assert codec.back is not None
     assert codec.back(amount) == codec.back(codec.normal(repr(amount))) == cents
     assert Decimal(repr(amount)) == Decimal(cents) / 100  # JSON and CSV say exactly this
+
+
+@given(
+    st.datetimes(datetime(1700, 1, 2), datetime(4000, 12, 30)),  # noqa: DTZ001  (hypothesis wants naive bounds)
+    st.sampled_from([0, 1, 999, 1000, 123_456, 999_999]),
+    st.sampled_from([UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=30))]),
+)
+def test_a_moment_is_cut_to_milliseconds_of_utc(moment: datetime, microsecond: int, zone: timezone) -> None:
+    aware = moment.replace(microsecond=microsecond, tzinfo=zone)
+    expected = aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    assert instant(aware) == instant(aware.isoformat()) == instant(expected) == expected

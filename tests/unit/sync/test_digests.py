@@ -1,7 +1,12 @@
 """What the ledger keeps instead of values."""
 
+import hashlib
+import hmac
+from base64 import b64encode
+
 import pytest
 
+from omsync.mapping import canonical
 from omsync.platform.errors import Permanent
 from omsync.sync.digests import Digests
 from omsync.sync.records import RecordKey
@@ -42,3 +47,16 @@ def test_an_old_key_still_compares_and_a_lost_one_says_so() -> None:
 def test_a_current_key_that_is_not_there_is_an_error() -> None:
     with pytest.raises(Permanent, match="current key 'k2' is not among"):
         Digests({"k1": b"one"}, "k2")
+
+
+@pytest.mark.parametrize("secret", [b"secret", b"s" * 64, b"s" * 65])
+def test_a_digest_is_hmac_sha256_of_the_canonical_value(secret: bytes) -> None:
+    text = canonical(["patients", "1", "ship", [["a", "1"], ["b", None]]])
+    whole = hmac.digest(secret, text, hashlib.sha256)
+    assert Digests({"k1": secret}, "k1").of(KEY, "ship", {"b": None, "a": "1"}) == f"k1:{b64encode(whole[:16]).decode().rstrip('=')}"
+
+
+def test_a_record_s_units_have_the_digests_that_each_has_alone() -> None:
+    digests = Digests({"k1": b"secret"}, "k1")
+    values = {"phone": {"Phone": "+1"}, "ship": {"b": None, "a": 1.5}, "none": {}, "odd": {"f": "half a pair: \ud83d"}}
+    assert digests.of_units(KEY, values) == {unit: digests.of(KEY, unit, value) for unit, value in values.items()}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 
+from pydantic_core import to_json
+
 from omsync.mapping.errors import TransformError
 
 FIRST_YEAR, LAST_YEAR = 1700, 4000  # Salesforce: "Valid Date and DateTime ranges" (SOAP API Developer Guide, primitive types)
@@ -21,8 +23,8 @@ UNCARRIED = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _LINE_WHITE = re.compile("[\n\t]")
 _EMAIL = re.compile(
-    r"(?=.{3,80}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+    r"(?=.{3,80}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
 )
 
 
@@ -81,7 +83,8 @@ def instant(value: object) -> str:
         raise TransformError("not a moment in ISO 8601", code="not_a_moment") from fault
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise TransformError(f"a moment outside the years {FIRST_YEAR} to {LAST_YEAR}", code="out_of_range")
-    return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
+    text = to_json(moment).decode()  # "2026-01-31T23:59:59.123456Z", without the fraction if it is zero; isoformat takes twice as long
+    return f"{text[1:24]}Z" if text[20] == "." else f"{text[1:20]}.000Z"
 
 
 def _not_a_moment() -> datetime:

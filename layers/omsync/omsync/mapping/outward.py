@@ -70,6 +70,8 @@ class Outward:
         self._staff = [
             name for name, field in fields.items() if field.references is not None and field.references.missing == "default_owner"
         ]
+        #: what a row without values becomes; only what is there costs anything then
+        self._empty: dict[str, Json] = {}
         for name, field in fields.items():
             if not field.match_only and field.transform != "cut":
                 self._sort(name, field, codecs[name], fields)
@@ -87,9 +89,11 @@ class Outward:
             (self._several if field.references is None else self._recipients).append((name, field.sources, codec.forward))
         else:
             (self._nulls if codec.nulls else self._simple).append((name, head, codec.forward))
+        if field.references is None:
+            self._empty[name] = None
 
     def __call__(self, row: Row, staff: Container[str] | None = None) -> Record:
-        fields: dict[str, Json] = {}
+        fields = self._empty.copy()
         references: dict[str, str | None] = {}
         held: frozenset[str] = frozenset()
         files: tuple[File, ...] = ()
@@ -97,7 +101,8 @@ class Outward:
         try:
             for name, column, forward in self._simple:
                 value = row[column]
-                fields[name] = None if value is None else forward(value)
+                if value is not None:
+                    fields[name] = forward(value)
             for name, column, forward in self._nulls:
                 fields[name] = forward(row[column])
             for name, columns, several in self._several:
@@ -107,7 +112,8 @@ class Outward:
                 references[name] = several(*[row[column] for column in columns])  # type: ignore[assignment]
             for head, plan in self._inside.items():
                 name = plan[0][0]
-                name = _inside(row[head], plan, fields)
+                _inside(row[head], plan, fields)
+                name = plan[-1][0]
             if self._long:
                 held, files = self._long_texts(row, fields)
             record_type = self.target.record_type(row) if self.target.record_types else None
@@ -138,7 +144,7 @@ class Outward:
             name, limit, value = long.field.name, long.field.length or 0, row[long.column]
             withheld = long.field.withheld_when is not None and long.field.withheld_when(row)
             text = None if value is None or withheld else long.forward(value)
-            overflow = isinstance(text, str) and utf16_length(text) > limit
+            overflow = isinstance(text, str) and len(text) * 2 > limit and utf16_length(text) > limit
             if overflow:
                 if not long.field.overflow_file:
                     raise TransformError("text too long", code="too_long", length=utf16_length(str(text)), limit=limit).at(name)
@@ -152,13 +158,14 @@ class Outward:
         return frozenset(held), tuple(files)
 
 
-def _inside(value: Json, plan: list[Several], fields: dict[str, Json]) -> str:
-    """Fields from an embedded row or a document, which may be null or lack a key. Gives the last field's name."""
-    name = ""
+def _inside(value: Json, plan: list[Several], fields: dict[str, Json]) -> None:
+    """Fields from an embedded row or a document, which may be null or lack a key."""
+    if not isinstance(value, dict):
+        return
     for name, keys, forward in plan:
-        parts = [value.get(key) if isinstance(value, dict) else None for key in keys]
-        try:
-            fields[name] = None if all(part is None for part in parts) else forward(*parts)
-        except TransformError as fault:
-            raise fault.at(name) from None
-    return name
+        parts = [value.get(key) for key in keys]
+        if parts.count(None) < len(parts):
+            try:
+                fields[name] = forward(*parts)
+            except TransformError as fault:
+                raise fault.at(name) from None

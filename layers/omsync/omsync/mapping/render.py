@@ -53,7 +53,7 @@ def to_json(
     """
     target = record.target
     body: dict[str, Json] = {"attributes": {"type": target.object}}
-    for constant in _constants(record, kind) if fields is None else ():
+    for constant in _constants(target, kind, record.record_type) if fields is None else ():
         body |= _json_constant(constant, org)
     for field in written(target, kind, audit_fields):
         if fields is not None and field.name not in fields and field.name != target.external_id:
@@ -74,10 +74,12 @@ def csv_header(target: Target, kind: Kind = "load", *, audit_fields: bool = Fals
 
 def csv_line(record: Record, org: Org, kind: Kind = "load", *, audit_fields: bool = False) -> list[str]:
     """Values of a Bulk line. Null is #N/A, a missing parent is empty (an insert has none either way). Ask `needs_rest` first."""
-    line = [_csv_constant(constant, org) for constant in _constants(record, kind)]
-    fields, references = record.fields, record.references
-    for name, is_reference in _csv_columns(record.target, kind, audit_fields):
-        line.append(references.get(name) or "" if is_reference else _csv_value(fields.get(name)))
+    constants = _constants(record.target, kind, record.record_type)
+    names, references = _csv_columns(record.target, kind, audit_fields)
+    line = [_csv_constant(constant, org) for constant in constants]
+    line += [NULL if value is None else value if isinstance(value, str) else _csv_value(value) for value in map(record.fields.get, names)]
+    for place, name in references:
+        line[len(constants) + place] = record.references.get(name) or ""
     return line
 
 
@@ -85,15 +87,21 @@ def needs_rest(record: Record) -> bool:
     """Can Bulk not carry this record? Text over 32,000 characters, a text that CSV would read as null, a file, a list of ids."""
     if record.files:
         return True
-    for value in record.fields.values():
-        if isinstance(value, str) and (value == NULL or (len(value) * 2 > BULK_FIELD_LIMIT and utf16_length(value) > BULK_FIELD_LIMIT)):
+    if NULL in record.fields.values():
+        return True
+    texts, lists = _not_for_bulk(record.target)
+    for name in texts:
+        value = record.fields.get(name)
+        if isinstance(value, str) and len(value) * 2 > BULK_FIELD_LIMIT and utf16_length(value) > BULK_FIELD_LIMIT:
             return True
-    return any(record.references.get(name) is not None for name in _lists(record.target))
+    return bool(lists) and any(record.references.get(name) is not None for name in lists)
 
 
 @cache
-def _lists(target: Target) -> tuple[str, ...]:
-    return tuple(field.name for field in target.fields.values() if _is_list(field) and field.history)
+def _not_for_bulk(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(fields that hold longer texts than Bulk takes, lists of ids). Without a length a field takes less: see `transforms`."""
+    texts = tuple(field.name for field in target.fields.values() if (field.length or 0) > BULK_FIELD_LIMIT)
+    return texts, tuple(field.name for field in target.fields.values() if _is_list(field) and field.history)
 
 
 def _is_list(field: Field) -> bool:
@@ -109,9 +117,10 @@ def _target_constants(target: Target, kind: Kind) -> list[Constant]:
     return constants
 
 
-def _constants(record: Record, kind: Kind) -> list[Constant]:
-    chosen = Constant(field="RecordTypeId", org=f"record_type:{record.object}.{record.record_type}")
-    return [chosen if constant.org == "record_type" else constant for constant in _target_constants(record.target, kind)]
+@cache
+def _constants(target: Target, kind: Kind, record_type: str | None) -> tuple[Constant, ...]:
+    chosen = Constant(field="RecordTypeId", org=f"record_type:{target.object}.{record_type}")
+    return tuple(chosen if constant.org == "record_type" else constant for constant in _target_constants(target, kind))
 
 
 def _org_id(name: str, org: Org) -> str:
@@ -144,9 +153,11 @@ def _csv_fields(target: Target, kind: Kind, audit_fields: bool) -> list[Field]:
 
 
 @cache
-def _csv_columns(target: Target, kind: Kind, audit_fields: bool) -> tuple[tuple[str, bool], ...]:
-    """(field, is it a reference?)."""
-    return tuple((field.name, field.references is not None) for field in _csv_fields(target, kind, audit_fields))
+def _csv_columns(target: Target, kind: Kind, audit_fields: bool) -> tuple[tuple[str, ...], tuple[tuple[int, str], ...]]:
+    """(names of all fields, place and name of those that are references)."""
+    fields = _csv_fields(target, kind, audit_fields)
+    references = tuple((place, field.name) for place, field in enumerate(fields) if field.references is not None)
+    return tuple(field.name for field in fields), references
 
 
 def _csv_name(field: Field) -> str:

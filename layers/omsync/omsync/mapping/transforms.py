@@ -62,7 +62,7 @@ def _text_codec(shape: Callable[[str], str | None], limit: int, known: frozenset
         if value in known:
             return value
         text = value.strip() if value.isprintable() else shape(value)  # printable text needs no more: see normal.line
-        if text and len(text) > half:
+        if text and len(text) > half and not (len(text) <= limit and text.isascii()):
             return fit(text, limit)
         return text or None
 
@@ -167,18 +167,19 @@ def _legacy_email(field: Field, _zone: str) -> Codec:
 
 _PHONE_NOISE = re.compile(r"[\s().\u2010-\u2015\u00a0-]+")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_US_NATIONAL, _US_WITH_CODE = re.compile("[2-9][0-9]{9}"), re.compile("1[2-9][0-9]{9}")
 
 
 def _e164_or_text(text: str | None) -> str | None:
     """+14155550100 for anything that reads as a phone number ((415) 555-0100, 1 415 ..., 0044 ...); other text as it is."""
-    if text is None:
-        return None
+    if text is None or _E164.fullmatch(text):
+        return text
     bare = _PHONE_NOISE.sub("", text)
     if bare.startswith("00"):
         bare = f"+{bare[2:]}"
-    elif re.fullmatch("[2-9][0-9]{9}", bare, re.ASCII):
+    elif _US_NATIONAL.fullmatch(bare):
         bare = f"+1{bare}"
-    elif re.fullmatch("1[2-9][0-9]{9}", bare, re.ASCII):
+    elif _US_WITH_CODE.fullmatch(bare):
         bare = f"+{bare}"
     return bare if _E164.fullmatch(bare) else text
 

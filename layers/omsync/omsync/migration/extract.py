@@ -19,6 +19,7 @@ from omsync.mapping import (
     Record,
     Row,
     TableMapping,
+    Target,
     TransformError,
     compared_fields,
     compile_mapping,
@@ -39,7 +40,7 @@ from omsync.platform.errors import Permanent
 from omsync.platform.times import microseconds
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
-from omsync.sync.records import OmsRow, RecordKey
+from omsync.sync.records import RecordKey
 from omsync.sync.rules import MappedRegistry, MappedRules, Org
 
 #: an OMS keeps times per column as ISO 8601
@@ -104,7 +105,7 @@ class Extract:
             with self.source.read(mapping, ref) as (snapshot, rows):
                 state.snapshot = snapshot
                 for row in rows:
-                    state.rows += 1
+                    sheet.rows += 1
                     if mapping.mode == "embedded" and any(str(row[name]) in survivors for name in _patient_columns(mapping)):
                         state.count("its patient was merged into another")  # nobody's default: the survivor has its own
                         continue
@@ -121,6 +122,24 @@ class Extract:
         return self._registry[key].shared(table)
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the files say of every record of one object."""
+
+    compared: tuple[str, ...]  # the manifest's hash is over these fields
+    own: frozenset[str]  # references to the own table, which the second pass writes
+    units: tuple[str, ...]  # the ledger's; what the second pass writes is not agreed upon yet
+
+    @classmethod
+    def of(cls, compiled: Compiled, target: Target, rules: MappedRules | None) -> _Plan:
+        own = frozenset(one.name for one in written(target, "second_pass") if one.second_pass)
+        units: tuple[str, ...] = ()
+        if rules is not None and rules.guarded:
+            shared = (name for name, unit in rules.units.items() if unit.owner != "oms")
+            units = tuple(name for name in shared if own.isdisjoint(rules.fields_of(target.object, name)))
+        return cls(verified_fields(compiled, target.object), own, units)
+
+
 class _Sheet:
     """The files of one chunk while they are written."""
 
@@ -130,7 +149,7 @@ class _Sheet:
         self._files, self._digests = extract.files, extract.digests
         self._ref, self._compiled, self._facts, self._state, self._rules = ref, compiled, facts, state, rules
         self._mapping = compiled.mapping
-        self._shared = [name for name, unit in rules.units.items() if unit.owner != "oms"] if rules is not None else []
+        self.rows, self._to_send = 0, 0
         self._staff = frozenset(facts.staff)
         self._csv = {
             target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, state.folder)
@@ -138,8 +157,7 @@ class _Sheet:
         }
         self._rest: dict[str, Lines] = {}
         self._manifest, self._ledger, self._second, self._quarantine, self._unsent = Lines(), Lines(), Lines(), Lines(), Lines()
-        self._compared = {target.object: verified_fields(compiled, target.object) for target in self._mapping.targets}
-        self._own = {t.object: [f for f in written(t, "second_pass") if f.second_pass] for t in self._mapping.targets}
+        self._plans = {target.object: _Plan.of(compiled, target, rules) for target in self._mapping.targets}
 
     def add(self, row: Row, absent: Absent) -> None:
         """One row, to where it ends."""
@@ -151,10 +169,10 @@ class _Sheet:
             self._quarantine.json(refused.model_dump())
             return
         if self._mapping.mode == "embedded":
-            self._state.to_send += 1  # an address is written with its patient, whose values verification compares
+            self._to_send += 1  # an address is written with its patient, whose values verification compares
             return
         try:
-            records = self._compiled.to_salesforce(row, staff=self._staff)
+            records = self._compiled.to_salesforce(row, existing=True, staff=self._staff)  # no rule skips it: asked above
             lines = [
                 None if needs_rest(record) else csv_line(record, self._facts.ids, audit_fields=self._facts.audit_fields)
                 for record in records
@@ -197,13 +215,14 @@ class _Sheet:
     def _note(self, row: Row, records: list[Record]) -> None:
         """In the manifest, the ledger's file, and the second pass."""
         row_id, version = records[0].external_id, int(str(row["version"]))
-        hashes = {record.object: row_hash(record.values, self._compared[record.object]) for record in records}
+        hashes = {record.object: row_hash(record.values, self._plans[record.object].compared) for record in records}
         titles = [title_of(one) for record in records for one in record.files]
         self._manifest.json([row_id, version, hashes, *([titles] if titles else [])])
-        self._state.to_send += 1
+        self._to_send += 1
         for record in records:
-            if any(record.references.get(one.name) for one in self._own[record.object]):
-                body = to_json(record, self._facts.ids, "second_pass", fields={one.name for one in self._own[record.object]})
+            own = self._plans[record.object].own
+            if own and any(map(record.references.get, own)):
+                body = to_json(record, self._facts.ids, "second_pass", fields=own)
                 body.pop("attributes")
                 self._second.json([row_id, version, record.object, {**body, "OMS_Version__c": version}])
         if self._rules is not None:
@@ -213,12 +232,9 @@ class _Sheet:
         """[id, object, version, {unit: [digest, edited_at]}, digest of files]: what both sides agree on once it is inserted."""
         key = RecordKey(self._mapping.table, row_id)
         base: dict[str, list[Any]] = {}
-        if rules.guarded:
-            shared = OmsRow(key=key, version=version, values=row, edited_at=_times(row))
-            later = {one.name for one in self._own[record.object]}
-            for name, value in rules.values_of(record, self._shared).items():
-                if not later.intersection(value):
-                    base[name] = [self._digests.of(key, name, value), rules.edited_at(shared, name)]
+        if units := self._plans[record.object].units:
+            times, digests = _times(row), self._digests.of_units(key, rules.values_of(record, units))
+            base = {unit: [digest, rules.latest(times, unit)] for unit, digest in digests.items()}
         files = self._digests.of(key, "files", {one.field: one.text for one in record.files}) if record.files else ""
         return [row_id, record.object, version, base, files]
 
@@ -232,6 +248,7 @@ class _Sheet:
     def save(self) -> None:
         """Store everything; the state says what there is."""
         state, folder = self._state, self._state.folder
+        state.rows, state.to_send = self.rows, self._to_send
         for parts in self._csv.values():
             parts.close()
             state.parts += parts.parts
@@ -252,4 +269,5 @@ def _times(row: Row) -> Times | None:
     edited = row.get("edited_at")
     if not isinstance(edited, Mapping):
         return None
-    return {column: microseconds(str(moment)) for column, moment in edited.items() if moment is not None}
+    known = {moment: microseconds(str(moment)) for moment in set(edited.values()) if moment is not None}  # mostly one for all columns
+    return {column: known[moment] for column, moment in edited.items() if moment is not None}

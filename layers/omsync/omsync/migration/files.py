@@ -25,6 +25,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,11 @@ from omsync.platform.errors import Permanent
 MAX_RAW = 90_000_000
 #: what a file may hold in memory before it goes to disk
 SPOOL = 8_000_000
+#: bytes of lines that are compressed and hashed at a time: both have a price per call
+BLOCK = 1 << 16
 LEVEL = 1  # these files are read once, soon and nearby
+
+_SPECIAL = re.compile('[",\r\n]')  # makes CSV quote a value
 
 
 class Lines:
@@ -52,21 +57,29 @@ class Lines:
         self._file = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115  (closed by `close`)
         self._zip = gzip.GzipFile(fileobj=cast("IO[bytes]", self._file), mode="wb", compresslevel=LEVEL, mtime=0, filename="")
         self._digest = hashlib.sha256()
+        self._block = bytearray()
         self.rows, self.raw = 0, 0
 
     def write(self, line: bytes) -> None:
-        self._zip.write(line)
-        self._digest.update(line)
+        self._block += line
         self.raw += len(line)
         self.rows += 1
+        if len(self._block) >= BLOCK:
+            self._pack()
 
     def json(self, value: object) -> None:
         """One line of JSON."""
         self.write(canonical(value) + b"\n")
 
+    def _pack(self) -> None:
+        self._zip.write(self._block)
+        self._digest.update(self._block)
+        self._block.clear()
+
     def save(self, files: Files, name: str) -> str:
         """Store it; the SHA-256 of the raw content."""
         try:
+            self._pack()
             self._zip.close()
             self._file.seek(0)
             files.put(name, cast("IO[bytes]", self._file))
@@ -80,33 +93,36 @@ class Lines:
         self._file.close()
 
 
+def csv_text(values: Sequence[str]) -> bytes:
+    """A line of CSV as `csv.writer` writes it, for a fraction of its time. LF ends it, as the job declares."""
+    line = ",".join(values)
+    if '"' in line or "\n" in line or "\r" in line or line.count(",") >= len(values):
+        line = ",".join([_quoted(value) if _SPECIAL.search(value) else value for value in values])
+    return f"{line}\n".encode("utf-8", "replace")
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
+
+
 class CsvParts:
     """The Bulk files of one object in one chunk."""
 
     def __init__(self, sobject: str, header: Sequence[str], files: Files, folder: str) -> None:
         self.object, self._files, self._folder = sobject, files, folder
-        self._text = io.StringIO()
-        self._writer = csv.writer(self._text, lineterminator="\n")  # LF, as the job declares
-        self._header = self._encoded(header)
+        self._header = csv_text(header)
         self._lines: Lines | None = None
         self.parts: list[Part] = []
 
     def write(self, values: Sequence[str]) -> None:
         """One record's line."""
-        line = self._encoded(values)
+        line = csv_text(values)
         if self._lines is not None and self._lines.raw + len(line) > MAX_RAW:
             self.close()
         if self._lines is None:
             self._lines = Lines()
             self._lines.write(self._header)
         self._lines.write(line)
-
-    def _encoded(self, values: Sequence[str]) -> bytes:
-        self._writer.writerow(values)
-        line = self._text.getvalue().encode("utf-8", "replace")
-        self._text.seek(0)
-        self._text.truncate()
-        return line
 
     def close(self) -> None:
         """Store what is open as one more part."""

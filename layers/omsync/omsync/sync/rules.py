@@ -60,6 +60,7 @@ class MappedRules:
         self.record_owner: Side = "salesforce" if self._cut_over and mapping.policy == "salesforce" else "oms"
         self._fields = {target.object: self._fields_of(target) for target in mapping.targets}
         self.units = {name: self._unit(name) for name in dict.fromkeys(unit for fields in self._fields.values() for unit in fields)}
+        self._columns = {name: unit.columns for name, unit in mapping.units.items()}
         self._last: tuple[OmsRow, Record, Mapping[str, Permanent]] | None = None
 
     # ------------------------------------------------------------------------------------------------------------- units
@@ -173,16 +174,26 @@ class MappedRules:
     def row_values(self, row: OmsRow, sobject: str) -> Mapping[str, UnitValue]:
         return self.values_of(self._record(row), self.units)
 
+    def fields_of(self, sobject: str, unit: str) -> tuple[str, ...]:
+        """A unit's fields of an object."""
+        return self._fields[sobject].get(unit, ())
+
     def values_of(self, record: Record, units: Iterable[str]) -> Mapping[str, UnitValue]:
         """A mapped row's values, unit by unit."""
         values, fields = record.values, self._fields[record.object]
         return {unit: {name: values.get(name) for name in fields.get(unit, ())} for unit in units}
 
     def edited_at(self, row: OmsRow, unit: str) -> int | None:
-        if row.edited_at is None:
+        return self.latest(row.edited_at, unit)
+
+    def latest(self, edited_at: Mapping[str, int] | None, unit: str) -> int | None:
+        """`edited_at`, from the times of a row's columns."""
+        if edited_at is None:
             return None
-        known = self._mapping.units.get(unit)
-        return max((row.edited_at.get(column, 0) for column in known.columns), default=0) if known is not None else 0
+        columns = self._columns.get(unit, ())
+        if len(columns) == 1:
+            return edited_at.get(columns[0], 0)
+        return max([edited_at.get(column, 0) for column in columns], default=0)
 
     def reference(self, unit: str, row: OmsRow) -> str | None:
         value = row.values.get(self._column(unit))
