@@ -17,7 +17,6 @@ from omsync.platform.errors import Permanent
 from omsync.sync.records import RecordKey, UnitValue
 
 BYTES, CHARACTERS = 16, 22  # in base64, without the padding
-SHA_BLOCK = 64
 
 
 class Digests:
@@ -28,7 +27,7 @@ class Digests:
             raise Permanent(f"the ledger's current key {current!r} is not among {sorted(keys)}", code="ledger.key")
         if any(":" in name for name in keys):
             raise Permanent("a key's name holds no colon", code="ledger.key")
-        self._keys = {name: _hmac_states(key) for name, key in keys.items()}
+        self._keys = {name: hmac.new(key, digestmod=hashlib.sha256) for name, key in keys.items()}  # copied for each value
         self._current = current
 
     def of(self, key: RecordKey, unit: str, value: UnitValue) -> str:
@@ -51,18 +50,11 @@ class Digests:
 
     def _digests(self, name: str, key: RecordKey, values: Mapping[str, UnitValue]) -> dict[str, str]:
         """The hash is over the canonical [table, id, unit, pairs]; where that begins is the same for all units of a record."""
-        inner, outer = self._keys[name]
-        head = canonical([key.table, key.id])[:-1] + b","
+        head = self._keys[name].copy()
+        head.update(canonical([key.table, key.id])[:-1] + b",")
         found: dict[str, str] = {}
         for unit, value in values.items():
-            first, second = inner.copy(), outer.copy()
-            first.update(head + canonical([unit, sorted(value.items())])[1:])
-            second.update(first.digest())
-            found[unit] = f"{name}:{b2a_base64(second.digest()[:BYTES])[:CHARACTERS].decode()}"
+            keyed = head.copy()
+            keyed.update(canonical([unit, sorted(value.items())])[1:])
+            found[unit] = f"{name}:{b2a_base64(keyed.digest()[:BYTES])[:CHARACTERS].decode()}"
         return found
-
-
-def _hmac_states(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """HMAC-SHA256 of a key (RFC 2104) before anything is hashed: copied for each value, which `hmac` takes twice as long for."""
-    block = (hashlib.sha256(key).digest() if len(key) > SHA_BLOCK else key).ljust(SHA_BLOCK, b"\0")
-    return hashlib.sha256(bytes(byte ^ 0x36 for byte in block)), hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
