@@ -72,7 +72,7 @@ def instant(value: object) -> str:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
             usual = value[26:] == "Z" or value[23:] in ("+0000", "Z")  # the OMS's API, Salesforce's REST and Bulk
-            if usual and value[10] == "T" and value[19] == "." and FIRST_YEAR <= moment.year <= LAST_YEAR:
+            if usual and value[7] == "-" and value[10] == "T" and value[19] == "." and FIRST_YEAR <= moment.year <= LAST_YEAR:
                 return value[:23] + "Z"
         else:
             moment = value if isinstance(value, datetime) else _not_a_moment()
