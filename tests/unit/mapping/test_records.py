@@ -400,6 +400,15 @@ def test_a_moment_is_the_same_whatever_its_offset(text: str) -> None:
     assert only("orders", placed_at=text)["Placed_At__c"] == "2026-01-31T23:59:59.123Z"
 
 
+@pytest.mark.parametrize("table", [mapping.table for mapping in load_mappings()])
+def test_nothing_has_one_normal_form_however_it_is_written(table: str) -> None:
+    """'' in Bulk's CSV, null in REST's JSON."""
+    one = compile_mapping(load_mappings()[table])
+    for target in one.mapping.targets:
+        plain = [field for field in one.fields(target.object).values() if field.references is None]
+        assert [one.normal(field, "") for field in plain] == [one.normal(field, None) for field in plain]
+
+
 def test_preflight_learns_which_columns_will_look_different() -> None:
     assert compiled("orders").unusual(sample("orders", placed_at="2026-01-31T23:59:59.123456Z")) == ()
     row = sample("orders", customer_note="a\r\nb", ship_state="illinois", promo_code="", agent_note="fine\nas it is")

@@ -37,12 +37,19 @@ class Compiled:
             name: {key: TRANSFORMS[field.transform].build(field, time_zone) for key, field in fields.items()}
             for name, fields in self._fields.items()
         }
+        #: field, its normal form, what nothing looks like in it (null; false in a checkbox)
         self._plain = {
-            name: [(key, self._codecs[name][key].normal) for key, field in fields.items() if field.references is None]
+            name: [
+                (key, (codec := self._codecs[name][key]).normal, codec.normal(""))
+                for key, field in fields.items()
+                if field.references is None
+            ]
             for name, fields in self._fields.items()
         }
+        #: field, how Bulk names the parent's OMS id (if it can)
         self._parents = {
-            name: [(k, field) for k, field in fields.items() if field.references is not None] for name, fields in self._fields.items()
+            name: [(key, field.path if "." in field.path else "", field) for key, field in fields.items() if field.references is not None]
+            for name, fields in self._fields.items()
         }
         self._outward = {t.object: Outward(mapping.table, t, self._fields[t.object], self._codecs[t.object]) for t in mapping.targets}
         self._inward = {t.object: Inward(t, self._fields[t.object], self._codecs[t.object], self.columns) for t in mapping.targets}
@@ -106,17 +113,19 @@ class Compiled:
     def normal_record(self, object_name: str, record: SalesforceRecord, *, ids: Ids | None = None) -> dict[str, Json]:
         """Normal values of the mapped fields that a record brings (REST's JSON or a line of Bulk's CSV)."""
         result: dict[str, Json] = {}
-        for name, normal in self._plain[object_name]:
+        for name, normal, nothing in self._plain[object_name]:
             value = record.get(name, ABSENT)
-            if value is not ABSENT:
+            if value is None or value == "":
+                result[name] = nothing
+            elif value is not ABSENT:
                 try:
                     result[name] = normal(value)
                 except TransformError:
                     result[name] = value
-        for name, field in self._parents[object_name]:
-            parent = read(field, record, ids)
+        for name, path, field in self._parents[object_name]:
+            parent = record[path] if path in record else read(field, record, ids)  # Bulk names the parent by its path
             if parent is not ABSENT:
-                result[name] = _normal(self._codecs[object_name][name], parent)
+                result[name] = _normal(self._codecs[object_name][name], parent) if parent else None
         return result
 
     def to_oms(
