@@ -128,6 +128,24 @@ def test_a_job_aborted_before_its_upload_is_followed_by_another(world: World) ->
     assert world.chunks.read(REF).verified == 3
 
 
+@pytest.mark.parametrize("worked", [True, False], ids=["worked", "deleted before it began"])
+def test_a_job_that_salesforce_has_forgotten_is_followed_by_another(world: World, worked: bool) -> None:
+    """Jobs are kept for seven days, and an admin may delete one sooner."""
+    world.oms.put("patient_allergies", *allergies(6))
+    world.org.stop_after = 2
+    world.extract.run(REF)
+    world.load.run(REF)
+    (job,) = world.org.jobs
+    if worked:
+        world.org.look(job)
+    del world.org.jobs[job]
+    assert world.until_done(world.load.run, REF).outcome == "done"
+    part = world.chunks.read(REF).parts[0]
+    assert (part.submitted, part.succeeded, part.there) == (6, 4, 2) if worked else (6, 6, 0)
+    assert len(world.org.records["Allergy__c"]) == 6
+    assert len(world.live.asked) == part.there, "what it had inserted is left to the live writers"
+
+
 def test_a_paused_migration_begins_no_job(world: World) -> None:
     world.oms.put("patient_allergies", *allergies(1))
     world.extract.run(REF)

@@ -26,6 +26,7 @@ from omsync.migration.states import Chunks
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.salesforce.bulk import Job, QueryPage
+from omsync.salesforce.errors import NotFound
 from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
 from omsync.sync.messages import MirrorMessage, SyncMessage
@@ -135,6 +136,8 @@ class Org:
     def look(self, job: str, *, query: bool = False) -> Job:
         if query:
             return Job(job, "JobComplete")
+        if job not in self.jobs:
+            raise NotFound("no such record or resource", code="NOT_FOUND")
         one = self.jobs[job]
         if one.state == "UploadComplete":
             self._work(one)

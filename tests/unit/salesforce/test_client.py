@@ -22,7 +22,7 @@ from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
-from omsync.salesforce.errors import EntityDeleted, RequestLimit, translate
+from omsync.salesforce.errors import EntityDeleted, NotFound, RequestLimit, translate
 from omsync.salesforce.records import SalesforceRecords
 from omsync.sync.ports import CreateOnly, DuplicateRecord, MissingParent, Write
 
@@ -129,6 +129,13 @@ def test_a_stream_is_sent_whole_again_after_an_expired_session(connect: Any) -> 
     client, org = connect(EXPIRED, Answer(201))
     bulk.upload(client, "750x", io.BytesIO(b"Name\nA\n"))
     assert org.bodies == [b"Name\nA\n", b"Name\nA\n"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "NOT_FOUND"), (400, "INVALIDJOB")])
+def test_a_job_that_is_gone_is_not_found(connect: Callable[..., tuple[SalesforceClient, Org]], status: int, code: str) -> None:
+    client, _ = connect(Answer(status, [{"errorCode": code, "message": "InvalidJob : no such job"}]))
+    with pytest.raises(NotFound):
+        bulk.look(client, "750xx0000000001AAA")
 
 
 def test_what_may_be_repeated_is_repeated_a_bounded_number_of_times(connect: Any) -> None:

@@ -26,6 +26,7 @@ from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.platform.telemetry import logger
 from omsync.salesforce.bulk import Job
+from omsync.salesforce.errors import NotFound
 from omsync.salesforce.query import in_list, quote
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import DuplicateRecord, MissingParent
@@ -118,7 +119,14 @@ class _PartWork:
         """Begin, look or collect."""
         if self._part.job is None:
             return self._begin()
-        job = self._load.salesforce.look(self._part.job)
+        try:
+            return self._look(self._part.job)
+        except NotFound:  # kept for seven days, or deleted: what it inserted is found as what anybody else did
+            self._part.job, self._part.intent = None, None
+            return Outcome(outcome="wait", wait_seconds=1, reason="the job is gone")
+
+    def _look(self, job_id: str) -> Outcome | None:
+        job = self._load.salesforce.look(job_id)
         if job.state == "Open":  # nobody knows whether the upload was whole
             self._load.salesforce.abort(job.id)
             self._part.job = None
