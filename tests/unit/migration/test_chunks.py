@@ -5,12 +5,13 @@ from __future__ import annotations
 import tracemalloc
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 import pytest
 
-from omsync.mapping import load_mappings
+from omsync.mapping import compile_mapping, load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
 from omsync.migration.model import ChunkRef, ChunkState
@@ -435,6 +436,8 @@ def test_a_file_that_is_refused_stops_nobody_and_is_missed_by_verification(world
     state = world.chunks.read(ref)
     assert (state.verified, state.mismatched) == (1, 1)
     assert world.live.asked == [("clinical_notes", row_id(1))]
+    items = [world.ledger.items[RecordKey("clinical_notes", row_id(n))] for n in (1, 2)]
+    assert [bool(item.files) for item in items] == [False, True], "the live writers attach what the ledger does not say is attached"
 
 
 def test_long_texts_are_never_all_in_memory(world: World) -> None:
@@ -517,8 +520,23 @@ def test_a_dry_runs_plan_is_made_anew_by_the_run_itself(world: World) -> None:
     assert world.plan.run("m", 1, rows=10, dry=True) == made, "a dry run of a run under way looks at its chunks"
 
 
+def synchronise(world: World, row: dict[str, Any]) -> None:
+    """The live synchroniser, as far as a note's files go: it attaches them unless the ledger says that they are."""
+    key = RecordKey("clinical_notes", row["id"])
+    item = world.ledger.items.get(key) or Item(key=key)
+    (note,) = compile_mapping(load_mappings()["clinical_notes"], "UTC").to_salesforce(row)
+    record_id = world.org.records["Clinical_Note__c"][row["id"]]["Id"]
+    if note.files and not item.files:
+        for file in note.files:
+            world.org.keep(record_id, file)
+    files = item.files or ("attached" if note.files else "")
+    world.ledger.items[key] = replace(item, revision=item.revision + 1, salesforce_id=record_id, files=files)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("table", ["patient_allergies", "patient_consents", "products", "consultations", "communications"])
+@pytest.mark.parametrize(
+    "table", ["patient_allergies", "patient_consents", "products", "consultations", "communications", "clinical_notes"]
+)
 def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> None:
     """The kill matrix: at each of a chunk's effects the process dies, before it or just after; then it is started anew."""
 
@@ -529,6 +547,11 @@ def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> No
         world.oms.put(table, *(sample(table, id=row_id(n), **more) for n in range(1, 5)))
         for row in world.oms.tables[table].values():  # all but the first refer to it
             row |= {name: row_id(1) for name in row.keys() & {"replaced_by_product_id", "follow_up_of_id"} if row["id"] != row_id(1)}  # type: ignore[operator]
+        if table == "clinical_notes":  # one by Bulk, one by REST, two with a file
+            for number, length in enumerate((10, 40_000, 140_000, 140_001), 1):
+                row = world.oms.tables[table][row_id(number)]
+                row |= {"body": "y" * length, "is_sensitive": False, "status": "signed"}  # type: ignore[operator]
+                world.live.answers[row_id(number)] = partial(synchronise, world, row)
         return world
 
     ref = ChunkRef(migration="m", run=1, table=table, number=0)
@@ -541,6 +564,7 @@ def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> No
         state = world.chunks.read(ref)
         assert (state.verified, state.quarantined, state.missing + state.mismatched) == (4, 0, 0), f"killed at effect {place}"
         assert world.org.records == whole.org.records, f"killed at effect {place}"
+        assert world.org.files == whole.org.files, f"killed at effect {place}"
         if world.ledger.items:
             assert {key: item.salesforce_id for key, item in world.ledger.items.items()} == {
                 key: item.salesforce_id for key, item in whole.ledger.items.items()

@@ -180,7 +180,7 @@ class Org:
         return QueryPage(iter([dict(row) for row in rows]), None, len(rows))
 
     def create(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
-        return [Written(self.insert(sobject, dict(_flat(record))), created=True) for record in records]
+        return self.world.effect(lambda: [Written(self.insert(sobject, dict(_flat(record))), created=True) for record in records])
 
     def update(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
         return [self.world.effect(lambda one=record: self._update(sobject, one)) for record in records]  # type: ignore[misc]
@@ -197,6 +197,10 @@ class Org:
         return Written(name, created=False)
 
     def attach(self, record_id: str, file: File) -> None:
+        self.world.effect(lambda: self.keep(record_id, file))
+
+    def keep(self, record_id: str, file: File) -> None:
+        """A file beside a record, whoever brings it."""
         self.files.setdefault(record_id, set()).add(title_of(file))
 
     def attached(self, record_id: str) -> set[str]:
@@ -247,12 +251,15 @@ class Live:
     answers: dict[str, Callable[[], object]] = field(default_factory=dict)  # what they do about a row
 
     def mirror(self, messages: Sequence[MirrorMessage]) -> None:
-        self.world.effect(lambda: self.asked.extend((one.table, one.id) for one in messages))
-        for one in messages:
-            self.answers.get(one.id, lambda: None)()
+        self.world.effect(lambda: self._take([(one.table, one.id) for one in messages]))
 
     def sync(self, messages: Sequence[SyncMessage]) -> None:
-        self.world.effect(lambda: self.asked.extend((str(one.table), str(one.id)) for one in messages))
+        self.world.effect(lambda: self._take([(str(one.table), str(one.id)) for one in messages]))
+
+    def _take(self, rows: Sequence[tuple[str, str]]) -> None:
+        self.asked.extend(rows)
+        for _, row_id in rows:
+            self.answers.get(row_id, lambda: None)()
 
     def backlog(self) -> int:
         return 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -222,8 +222,8 @@ class _PartWork:
             return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} unprocessed after {ATTEMPTS} jobs{why}")
         return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
 
-    def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError]) -> set[str]:
-        """Everything a job's results ask for. -> Rows to send again."""
+    def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError], bare: Collection[str] = ()) -> set[str]:
+        """Everything a job's results ask for. `bare`: loaded without their files. -> Rows to send again."""
         before, handed = self._noted()
         again: set[str] = set()
         late: set[str] = set()
@@ -237,7 +237,7 @@ class _PartWork:
                 field = fault.field if isinstance(fault, Permanent) else None
                 refused.append(Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message))
         if self._shared and loaded:
-            self._tell_ledger(loaded)
+            self._tell_ledger(loaded, bare)
         self._hand_over(late - handed)
         self._add_quarantine(refused)
         if self._leased and (late or refused):
@@ -304,26 +304,26 @@ class _PartWork:
                 failed[row_id] = answer.error
                 continue
             loaded[row_id] = str(answer.id)
-        again = self._settle(loaded, failed)
-        for line in lines:
-            if line[0] in loaded:
-                self._attach(loaded[line[0]], line[2])
-        return again
+        bare = {line[0] for line in lines if line[0] in loaded and not self._attach(loaded[line[0]], line[2])}
+        return self._settle(loaded, failed, bare)
 
-    def _attach(self, record_id: str, files: Iterable[Sequence[str]]) -> None:
-        """Text beside a record. What fails, or never came to it, verification misses, and the live writers see to."""
-        for name, path, text in files:
-            try:
+    def _attach(self, record_id: str, files: Iterable[Sequence[str]]) -> bool:
+        """Text beside a record, before the ledger says that it is there: the live writers believe it. What fails verification misses, and
+        they see to."""
+        try:
+            for name, path, text in files:
                 self._load.salesforce.attach(record_id, File(name, path, text))
-            except OmsyncError as fault:
-                logger.warning("not attached", action="load", chunk=self._ref.name, code=fault.code)
+        except OmsyncError as fault:
+            logger.warning("not attached", action="load", chunk=self._ref.name, code=fault.code)
+            return False
+        return True
 
     def _lines(self) -> Iterator[list[Any]]:
         yield from read_lines(self._load.files, self._part.file)
 
     # ------------------------------------------------------------------------------------------------- the ledger's items
-    def _tell_ledger(self, loaded: Mapping[str, str]) -> None:
-        """Items of what was inserted."""
+    def _tell_ledger(self, loaded: Mapping[str, str], bare: Collection[str]) -> None:
+        """Items of what was inserted; of a record without its files none says that they are attached."""
         fingerprint = self._fingerprint()
         items: list[Item] = []
         for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._state.folder}/ledger.jsonl.gz"):
@@ -336,7 +336,7 @@ class _PartWork:
                     version=version,
                     save=0 if self._leased else INSERTED,
                     base=marks,
-                    files=files,
+                    files="" if row_id in bare else files,
                     mapping=fingerprint,
                 )
                 items.append(item)
