@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
@@ -14,6 +14,7 @@ import pytest
 from omsync.mapping import compile_mapping, load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
+from omsync.migration.load import LEASE_SECONDS, STEP_SECONDS
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
@@ -180,6 +181,54 @@ def test_without_a_unique_key_the_ledger_is_asked_before_an_insert(world: World)
     mine = world.ledger.items[RecordKey("communications", row_id(1))]
     assert mine.lease is None
     assert mine.salesforce_id
+
+
+def test_a_lease_is_renewed_with_each_job(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", *(sample("communications", id=row_id(n), channel="email") for n in (1, 2)))
+    world.extract.run(ref)
+    world.org.refuse = lambda row: Retryable("locked", code="UNABLE_TO_LOCK_ROW") if row["OMS_Id__c"] == row_id(2) else None
+    world.load.run(ref)
+    world.clock += 3500  # the job takes nearly as long as it may
+    world.load.run(ref)
+    world.clock += 4000  # and the next one cannot begin before the lease has run out
+    assert world.load.run(ref).outcome == "wait"
+    lease = world.ledger.items[RecordKey("communications", row_id(2))].lease
+    assert lease is not None
+    assert lease.until / 1_000_000 >= world.clock + LEASE_SECONDS - 1
+    world.org.refuse = lambda row: None
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == []
+    assert all(item.salesforce_id and item.lease is None for item in world.ledger.items.values())
+
+
+def test_what_lost_a_lock_by_rest_is_not_kept_from_the_live_writers(world: World) -> None:
+    """Nobody repeats another process's calls: the next step leaves its rows to the live writers, who must not wait for its lease."""
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", sample("communications", id=row_id(1), channel="email", body_text="y" * 40_000))
+    world.extract.run(ref)
+    world.org.refuse = lambda row: Retryable("locked", code="UNABLE_TO_LOCK_ROW")
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == [("communications", row_id(1))]
+    assert world.ledger.items[RecordKey("communications", row_id(1))].lease is None
+
+
+def test_by_rest_a_step_leases_no_more_than_it_sends(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put(
+        "communications", *(sample("communications", id=row_id(n), channel="email", body_text="y" * 40_000) for n in range(1, 101))
+    )
+    world.extract.run(ref)
+    create = world.org.create
+
+    def slow(sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
+        world.clock += STEP_SECONDS
+        return create(sobject, records)
+
+    world.org.create = slow  # type: ignore[method-assign]
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert len(world.org.records["EmailMessage"]) == 100
+    assert world.live.asked == [], "what a step did not come to is the next one's"
 
 
 def test_references_to_the_own_table_follow_in_the_second_pass(world: World) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Any
 
 from omsync.mapping import File, Mappings, TableMapping
@@ -152,9 +152,7 @@ class _PartWork:
                 content.close()
                 known |= self._take_leases(ids)
                 content, ids = csv_content(self._load.files, self._part, frozenset(there | handed | refused | loaded.keys() | known))
-            if known:
-                self._hand_over(known)
-                self._note(loaded, handed | known)
+            self._leave(known)
             if not ids:
                 self._finish()
                 return None
@@ -240,8 +238,9 @@ class _PartWork:
             self._tell_ledger(loaded, bare)
         self._hand_over(late - handed)
         self._add_quarantine(refused)
-        if self._leased and (late or refused):
-            self._give_back(late | {one.id for one in refused})
+        if self._leased:
+            lost = again if self._part.kind == "rest" else set()  # the next job is the same holder, the next call is not
+            self._give_back(late | lost | {one.id for one in refused})
         self._note({**before, **loaded}, handed | late)
         return again
 
@@ -269,14 +268,8 @@ class _PartWork:
         settled = loaded.keys() | handed | {one.id for one in self._quarantine()}
         there = self._load.salesforce.present(self._part.object, within(self._mapping, self._ref, self._part.object))
         mine = {str(line[0]) for line in self._lines()}
-        known = (there & mine) - settled
+        self._leave((there & mine) - settled)
         todo = mine - there - settled
-        if self._leased and todo:
-            known |= self._take_leases(todo)
-            todo -= known
-        if known:
-            self._hand_over(known)
-            self._note(loaded, handed | known)
         self._save()  # whoever else is at it goes no further than this
         again: set[str] = set()
         until = self._load.now() + STEP_SECONDS
@@ -294,6 +287,10 @@ class _PartWork:
         return Outcome(outcome="wait", wait_seconds=2**self._part.attempt)
 
     def _rest_call(self, lines: Sequence[Sequence[Any]]) -> set[str]:
+        if self._leased:
+            known = self._take_leases(line[0] for line in lines)
+            self._leave(known)
+            lines = [line for line in lines if line[0] not in known]
         bodies = [dict(line[1]) for line in lines if isinstance(line[1], Mapping)]
         answers = self._load.salesforce.create(self._part.object, bodies)
         loaded: dict[str, str] = {}
@@ -340,8 +337,10 @@ class _PartWork:
                     mapping=fingerprint,
                 )
                 items.append(item)
-        # what was leased is at revision 1; anything else must be new: a live writer that was quicker knows better
-        self._load.ledger.save([replace(item, revision=1) for item in items] if self._leased else items)
+        if self._leased:
+            self._load.ledger.inserted(items, self._holder)
+        else:
+            self._load.ledger.save(items)  # they must be new: a live writer that was quicker knows better
 
     def _fingerprint(self) -> str:
         facts = self._load.facts(self._ref.migration, self._ref.run)
@@ -357,16 +356,17 @@ class _PartWork:
 
     def _take_leases(self, ids: Iterable[str]) -> set[str]:
         """Where Salesforce has no unique key for a live writer to run into, the ledger's item is taken first. -> Rows others know."""
-        until = int((self._load.now() + LEASE_SECONDS) * 1_000_000)
+        lease = Lease(self._holder, int((self._load.now() + LEASE_SECONDS) * 1_000_000))
         keys = [RecordKey(self._ref.table, row_id) for row_id in sorted(ids)]
-        items = [Item(key=key, object=self._part.object, lease=Lease(self._holder, until)) for key in keys]
-        taken = self._load.ledger.save(items)
+        taken = self._load.ledger.save([Item(key=key, object=self._part.object, lease=lease) for key in keys])
         doubtful = [key for key, ours in zip(keys, taken, strict=True) if not ours]
-        return {key.id for key, holder in zip(doubtful, self._load.ledger.holders(doubtful), strict=True) if holder != self._holder}
+        renewed = self._load.ledger.renew(doubtful, lease)
+        return {key.id for key, ours in zip(doubtful, renewed, strict=True) if not ours}
 
-    def _give_back(self, ids: Iterable[str]) -> None:
+    def _give_back(self, ids: Collection[str]) -> None:
         """Nothing is on its way: the live writers may try."""
-        self._load.ledger.release([RecordKey(self._ref.table, row_id) for row_id in ids], self._holder)
+        if ids:
+            self._load.ledger.release([RecordKey(self._ref.table, row_id) for row_id in ids], self._holder)
 
     # -------------------------------------------------------------------------------------------------------------- notes
     def _noted(self) -> tuple[dict[str, str], set[str]]:
@@ -390,8 +390,14 @@ class _PartWork:
         self._state.quarantined = len(known) + len(fresh)
         self._state.to_send = extracted - self._state.quarantined
 
-    def _hand_over(self, ids: Iterable[str]) -> None:
+    def _leave(self, ids: Collection[str]) -> None:
         """Rows that are the live writers' from now on."""
+        if ids:
+            self._hand_over(ids)
+            loaded, handed = self._noted()
+            self._note(loaded, handed.union(ids))
+
+    def _hand_over(self, ids: Iterable[str]) -> None:
         wanted = sorted(ids)
         hand_over(self._load.live, self._mapping, wanted)
         self._state.handed += len(wanted)
