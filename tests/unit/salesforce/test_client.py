@@ -188,6 +188,8 @@ def test_simple_salesforce_s_own_methods_go_the_same_way(connect: Any) -> None:
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "OMSYNC_STALE", Stale),
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "A signed note cannot be changed", Permanent),
         ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access", Retryable),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Rollup: execution of AfterInsert caused by: first error: UNABLE_TO_LOCK_ROW", Retryable),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Rollup: execution of AfterInsert caused by: NullPointerException", Permanent),
         ("INVALID_FIELD", "Foreign key external ID: 7f not found for field OMS_Id__c in entity Account", MissingParent),
         ("INVALID_FIELD", "No such column 'X__c' on entity 'Account'", Permanent),
         ("DUPLICATE_VALUE", "duplicate value found: OMS_Id__c duplicates value on record with id: 001000000000001", DuplicateRecord),
