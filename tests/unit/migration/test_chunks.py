@@ -18,7 +18,8 @@ from omsync.migration.load import LEASE_SECONDS, STEP_SECONDS
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
-from omsync.platform.errors import Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.salesforce.errors import translate
 from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
 from tests.unit.mapping.samples import sample
@@ -69,6 +70,82 @@ def test_a_row_that_salesforce_refuses_is_quarantined(world: World) -> None:
     state = world.chunks.read(REF)
     assert (state.verified, state.quarantined, state.rows) == (2, 1, 3)
     assert "nut 1" not in "".join(world.states.documents.values()), "the state table holds no value"
+
+
+def refusing(code: str, *numbers: int) -> Callable[[Mapping[str, str]], OmsyncError | None]:
+    """Refuse these rows with a code of Salesforce's; without numbers all."""
+    ids = {row_id(number) for number in numbers}
+    return lambda row: translate(code) if not ids or row["OMS_Id__c"] in ids else None
+
+
+@pytest.mark.parametrize(
+    "code", ["STORAGE_LIMIT_EXCEEDED", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_FIELD", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+)
+def test_what_the_org_refuses_is_sent_again_once_it_is_mended(world: World, code: str) -> None:
+    world.oms.put("patient_allergies", *allergies(5))
+    world.org.refuse = refusing(code, 2, 3)
+    outcome = world.whole(REF)
+    assert (outcome.outcome, outcome.reason) == ("failed", f"the org refuses Allergy__c: 2 rows with {code}")
+    state = world.chunks.read(REF)
+    assert (state.phase, state.quarantined, state.parts[0].unprocessed, state.failure) == ("extracted", 0, 2, outcome.reason)
+    assert len(world.org.jobs) == 1, "nobody sends them again before somebody has mended the org"
+    world.org.refuse = lambda row: None
+    assert world.whole(REF).outcome == "done"
+    assert [len(job.rows) for job in world.org.jobs.values()] == [5, 2]
+    assert (world.chunks.read(REF).verified, world.live.asked) == (5, [])
+
+
+def test_a_rows_own_faults_are_quarantined_beside_the_orgs(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(5))
+    world.org.refuse = lambda row: refusing("STORAGE_LIMIT_EXCEEDED", 2)(row) or refusing("INVALID_EMAIL_ADDRESS", 4)(row)
+    assert world.whole(REF).outcome == "failed"
+    world.org.refuse = lambda row: None
+    assert world.whole(REF).outcome == "done"
+    state = world.chunks.read(REF)
+    assert (state.verified, state.quarantined) == (4, 1)
+
+
+@pytest.mark.parametrize(("rows", "bad", "outcome"), [(60, 13, "failed"), (60, 12, "done"), (49, 49, "done")])
+def test_one_code_for_too_many_rows_is_the_orgs(world: World, rows: int, bad: int, outcome: str) -> None:
+    world.oms.put("patient_allergies", *allergies(rows))
+    world.org.refuse = refusing("FIELD_CUSTOM_VALIDATION_EXCEPTION", *range(1, bad + 1))
+    assert world.whole(REF).outcome == outcome
+    state = world.chunks.read(REF)
+    assert state.quarantined == (bad if outcome == "done" else 0)
+    if outcome == "failed":
+        world.org.refuse = lambda row: None
+        assert world.whole(REF).outcome == "done"
+        assert world.chunks.read(REF).verified == rows
+
+
+def test_by_rest_too_the_org_stops_the_chunk_at_once(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put("clinical_notes", *(long_note(n, 40_000) for n in range(1, 101)))
+    world.extract.run(ref)
+    world.org.refuse = refusing("STORAGE_LIMIT_EXCEEDED")
+    before = world.effects
+    outcome = world.until_done(world.load.run, ref)
+    assert (outcome.outcome, outcome.reason) == ("failed", "the org refuses Clinical_Note__c: 74 rows with STORAGE_LIMIT_EXCEEDED")
+    assert world.effects - before < 10, "one call, not all of them"
+    world.org.refuse = lambda row: None
+    assert world.whole(ref).outcome == "done"
+    state = world.chunks.read(ref)
+    assert (state.verified, state.quarantined, state.handed) == (100, 0, 0)
+
+
+def test_quarantine_tells_what_salesforce_refused_from_what_could_not_be_carried(world: World) -> None:
+    rows = allergies(3)
+    rows[1]["substance"] = "x" * 300
+    world.oms.put("patient_allergies", *rows)
+    world.org.refuse = refused("Substance__c", "nut 2")
+    world.whole(REF)
+    lines = read_lines(world.files, f"{world.chunks.read(REF).folder}/quarantine.jsonl.gz")
+    assert {line["id"]: line["refused"] for line in lines} == {row_id(2): False, row_id(3): True}
+
+
+def long_note(number: int, length: int) -> dict[str, Any]:
+    body = {"body": "y" * length, "status": "signed", "is_sensitive": False}
+    return sample("clinical_notes", id=row_id(number), patient_id=PATIENT, **body)
 
 
 def test_what_is_there_already_is_left_to_the_live_writers(world: World) -> None:
@@ -229,6 +306,16 @@ def test_by_rest_a_step_leases_no_more_than_it_sends(world: World) -> None:
     assert world.until_done(world.load.run, ref).outcome == "done"
     assert len(world.org.records["EmailMessage"]) == 100
     assert world.live.asked == [], "what a step did not come to is the next one's"
+
+
+def test_what_the_org_refuses_keeps_its_lease_until_it_is_sent_again(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", *(sample("communications", id=row_id(n), channel="email") for n in (1, 2)))
+    world.org.refuse = refusing("STORAGE_LIMIT_EXCEEDED", 2)
+    assert world.whole(ref).outcome == "failed"
+    world.org.refuse = lambda row: None
+    assert world.whole(ref).outcome == "done"
+    assert (world.chunks.read(ref).verified, world.live.asked) == (2, [])
 
 
 def test_references_to_the_own_table_follow_in_the_second_pass(world: World) -> None:

@@ -3,7 +3,7 @@
     begin    ask what is there already (the live writers' from now on), save the intent, create the job, save its id, upload, close
     look     wait for a final state until the deadline, then abort: what was processed stays
     collect  match all three result sets by external id, write the ledger's items, hand over or quarantine what failed, and send again
-             what was not processed or lost a lock
+             what was not processed or lost a lock. What the org refuses, whatever the row, stops the chunk until somebody has mended the org
 
 Whatever dies, and wherever: a job whose id was saved is looked at; one whose id was lost holds no upload, so it is adopted by whoever
 needs an open job next (an id is claimed before it is used, so that two never use one).
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -41,6 +42,26 @@ POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
 REST_ROWS, REST_SIZE = 200, 3_000_000
 #: seconds a step goes on making calls: well within a Lambda's fifteen minutes
 STEP_SECONDS = 300.0
+#: refusals that are the org's, whatever the row: the chunk fails, and a resumed migration sends it again. In quarantine nobody would
+ORG_FAULTS = frozenset(
+    {
+        "STORAGE_LIMIT_EXCEEDED",
+        "LICENSE_LIMIT_EXCEEDED",
+        "LIMIT_EXCEEDED",
+        "INSUFFICIENT_ACCESS",
+        "INSUFFICIENT_ACCESS_OR_READONLY",
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        "INVALID_TYPE",  # no such object for the load user
+        "NOT_FOUND",
+        "INVALID_FIELD",  # no such field
+        "INVALID_FIELD_FOR_INSERT_UPDATE",  # it may only be read
+        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",  # an exception in somebody's trigger
+        "CANNOT_EXECUTE_FLOW_TRIGGER",
+    }
+)
+#: and any other code that so many of the rows get: bad data is a few rows in a hundred, everybody's fault is a rule or trigger of others.
+#: A handful of rows says nothing of the kind
+ORG_SHARE, ORG_SAMPLE = 0.2, 50
 #: save count of a record that was inserted and never written since
 INSERTED = 1
 #: how long nobody else may insert a record that has no unique key: longer than any job
@@ -113,6 +134,7 @@ class _PartWork:
         self._leased = self._shared and not self._mapping.has_sync_fields
         self._worker = uuid.uuid4().hex[:8]
         self._ids: set[str] | None = None
+        self._answered, self._refusals = 0, Counter[str]()  # rows that Salesforce answered in this step; refused ones by code
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def bulk(self) -> Outcome | None:
@@ -213,6 +235,8 @@ class _PartWork:
             self._finish()
             return None
         self._part.job, self._part.intent = None, None
+        if self._org_faults():
+            return self._stopped_by_org()
         self._part.attempt += 1
         if self._part.attempt >= ATTEMPTS:
             self._part.attempt = 0  # a resumed migration tries again
@@ -221,28 +245,43 @@ class _PartWork:
         return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
 
     def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError], bare: Collection[str] = ()) -> set[str]:
-        """Everything a job's results ask for. `bare`: loaded without their files. -> Rows to send again."""
+        """Everything a job's results ask for. `bare`: loaded without their files. -> Rows to send again. The org's faults change nothing."""
         before, handed = self._noted()
         again: set[str] = set()
         late: set[str] = set()
         refused: list[Quarantined] = []
+        self._answered += len(loaded) + len(failed)
+        self._refusals.update(fault.code for fault in failed.values() if isinstance(fault, Permanent))
+        orgs = self._org_faults()
         for row_id, fault in failed.items():
             if isinstance(fault, DuplicateRecord | MissingParent | Stale):
                 late.add(row_id)
             elif isinstance(fault, Retryable):
                 again.add(row_id)
-            else:
-                field = fault.field if isinstance(fault, Permanent) else None
-                refused.append(Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message))
+            elif fault.code not in orgs:
+                refused.append(self._refused(row_id, fault))
         if self._shared and loaded:
             self._tell_ledger(loaded, bare)
         self._hand_over(late - handed)
         self._add_quarantine(refused)
-        if self._leased:
-            lost = again if self._part.kind == "rest" else set()  # the next job is the same holder, the next call is not
-            self._give_back(late | lost | {one.id for one in refused})
+        if self._leased:  # the next job is the same holder and may send the rest; the next call is not
+            self._give_back(failed.keys() if self._part.kind == "rest" else late | {one.id for one in refused})
         self._note({**before, **loaded}, handed | late)
         return again
+
+    def _refused(self, row_id: str, fault: OmsyncError) -> Quarantined:
+        field = fault.field if isinstance(fault, Permanent) else None
+        return Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message, refused=True)
+
+    def _org_faults(self) -> dict[str, int]:
+        """Code -> rows refused with it in this step, where a person must mend the org and no row."""
+        limit = self._answered * ORG_SHARE if self._answered >= ORG_SAMPLE else self._answered
+        return {code: rows for code, rows in self._refusals.items() if code in ORG_FAULTS or rows > limit}
+
+    def _stopped_by_org(self) -> Outcome:
+        self._part.attempt = 0
+        said = ", ".join(f"{rows:,} rows with {code}" for code, rows in self._org_faults().items())
+        return Outcome(outcome="failed", reason=f"the org refuses {self._part.object}: {said}")
 
     def _finish(self) -> None:
         """The equation of the part, by key set."""
@@ -277,6 +316,8 @@ class _PartWork:
             if self._load.now() > until:
                 return Outcome(outcome="wait", wait_seconds=1)
             again |= self._rest_call(group)
+            if self._org_faults():
+                return self._stopped_by_org()
         if not again:
             self._finish()
             return None

@@ -149,6 +149,7 @@ class Quarantined(_Model):
     code: str
     field: str | None = None
     message: str
+    refused: bool = False  # by Salesforce; else the mapping could not carry it, or it belongs to such a row
 
 
 class Mismatch(_Model):
