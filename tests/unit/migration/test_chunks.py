@@ -15,10 +15,11 @@ from omsync.mapping import compile_mapping, load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
 from omsync.migration.load import LEASE_SECONDS, STEP_SECONDS
-from omsync.migration.model import ChunkRef, ChunkState
+from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs
 from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.salesforce.bulk import Job
 from omsync.salesforce.errors import translate
 from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
@@ -181,6 +182,44 @@ def test_rows_that_lose_a_lock_are_sent_again(world: World) -> None:
     assert world.whole(REF).outcome == "done"
     assert len(world.org.jobs) == 2
     assert world.chunks.read(REF).verified == 3
+
+
+def test_a_row_that_loses_every_lock_is_left_to_the_live_writers(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.org.refuse = refusing("UNKNOWN_EXCEPTION", 2)
+    world.extract.run(REF)
+    assert world.until_done(world.load.run, REF).outcome == "done"
+    part = world.chunks.read(REF).parts[0]
+    assert (part.submitted, part.succeeded, part.there, part.failed) == (3, 2, 1, 0)
+    assert world.live.asked == [("patient_allergies", row_id(2))]
+    assert [len(job.rows) for job in world.org.jobs.values()] == [3, *[1] * (ATTEMPTS - 1)]
+
+
+def test_a_long_note_that_loses_every_lock_is_left_to_the_live_writers(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put("clinical_notes", *(long_note(n, 40_000) for n in (1, 2)))
+    world.org.refuse = refusing("UNABLE_TO_LOCK_ROW", 2)
+    world.extract.run(ref)
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == [("clinical_notes", row_id(2))]
+
+
+def test_rows_that_no_job_ever_processed_stop_their_chunk(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.extract.run(REF)
+    look = world.org.look
+
+    def aborting(job: str, *, query: bool = False) -> Job:
+        world.org.stop_after = 1
+        return look(job, query=query)
+
+    world.org.refuse = refusing("UNABLE_TO_LOCK_ROW", 1)
+    world.org.look = aborting  # type: ignore[method-assign]
+    outcome = world.until_done(world.load.run, REF)
+    assert (outcome.outcome, outcome.reason) == ("failed", f"2 rows of Allergy__c unprocessed after {ATTEMPTS} jobs")
+    assert world.live.asked == [("patient_allergies", row_id(1))]
+    world.org.look, world.org.refuse, world.org.stop_after = look, lambda row: None, None  # type: ignore[method-assign]
+    assert world.until_done(world.load.run, REF).outcome == "done"
 
 
 def test_an_aborted_job_is_followed_by_one_with_the_rest(world: World) -> None:

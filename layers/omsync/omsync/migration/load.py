@@ -227,9 +227,11 @@ class _PartWork:
         if strangers := (loaded.keys() | failed.keys()) - submitted:
             raise Permanent(f"{len(strangers)} results of rows that were never sent", code="migration.equation", record=self._ref.name)
         again = self._settle(loaded, failed)
+        last = self._part.attempt + 1 >= ATTEMPTS
+        if last:
+            self._give_up(again)
         before, handed = self._noted()
-        known = before.keys() | handed | {one.id for one in self._quarantine()}
-        left = (submitted - known) | again
+        left = submitted - before.keys() - handed - {one.id for one in self._quarantine()}
         self._part.unprocessed = len(left)
         if not left:
             self._finish()
@@ -238,11 +240,18 @@ class _PartWork:
         if self._org_faults():
             return self._stopped_by_org()
         self._part.attempt += 1
-        if self._part.attempt >= ATTEMPTS:
+        if last:
             self._part.attempt = 0  # a resumed migration tries again
             why = f": {job.error[:120]}" if job.error else ""
             return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} unprocessed after {ATTEMPTS} jobs{why}")
         return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
+
+    def _give_up(self, ids: set[str]) -> None:
+        """Rows that lost every lock, or met an unknown error each time, must not stop their neighbours: the live writers have more patience,
+        and a Case for what never succeeds."""
+        if self._leased:
+            self._give_back(ids)
+        self._leave(ids)
 
     def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError], bare: Collection[str] = ()) -> set[str]:
         """Everything a job's results ask for. `bare`: loaded without their files. -> Rows to send again. The org's faults change nothing."""
@@ -318,13 +327,13 @@ class _PartWork:
             again |= self._rest_call(group)
             if self._org_faults():
                 return self._stopped_by_org()
+        self._part.attempt += 1
+        if self._part.attempt >= ATTEMPTS:
+            self._give_up(again)
+            again = set()
         if not again:
             self._finish()
             return None
-        self._part.attempt += 1
-        if self._part.attempt >= ATTEMPTS:
-            self._part.attempt = 0
-            return Outcome(outcome="failed", reason=f"{len(again)} rows of {self._part.object} lose every lock")
         return Outcome(outcome="wait", wait_seconds=2**self._part.attempt)
 
     def _rest_call(self, lines: Sequence[Sequence[Any]]) -> set[str]:
