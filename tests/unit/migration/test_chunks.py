@@ -393,6 +393,49 @@ def test_the_second_pass_overwrites_no_edit_that_it_has_not_seen(world: World) -
     assert world.chunks.read(ref).handed == 1
 
 
+def lock(world: World, *numbers: int) -> list[list[str]]:
+    """Each of these rows loses its lock the first time that it is updated; without numbers all do, each time. -> The calls' rows."""
+    left, update, calls = {row_id(number) for number in numbers}, world.org.update, list[list[str]]()
+
+    def updating(sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
+        rows = {row["Id"]: oms_id for oms_id, row in world.org.records[sobject].items()}
+        calls.append([rows[str(record["Id"])] for record in records])
+        answers = []
+        for record, oms_id in zip(records, calls[-1], strict=True):
+            lost = not numbers or oms_id in left
+            left.discard(oms_id)
+            answers += [Written(None, created=False, error=translate("UNABLE_TO_LOCK_ROW"))] if lost else update(sobject, [record])
+        return answers
+
+    world.org.update = updating  # type: ignore[method-assign]
+    return calls
+
+
+def test_the_second_pass_repeats_only_what_lost_a_lock(world: World) -> None:
+    ref = visits(world)
+    calls = lock(world, 3)
+    assert world.whole(ref).outcome == "done"
+    assert calls == [[row_id(2), row_id(3)], [row_id(3)]]
+    assert world.live.asked == [], "what is written is not taken for somebody else's"
+    assert [world.ledger.items[RecordKey("consultations", row_id(n))].save for n in (1, 2, 3)] == [1, 2, 2]
+    assert world.chunks.read(ref).verified == 3
+
+
+@pytest.mark.parametrize("table", ["consultations", "products"])  # shared, mirrored
+def test_what_loses_every_lock_in_the_second_pass_is_left_to_the_live_writers(world: World, table: str) -> None:
+    ref = visits(world)
+    if table == "products":
+        ref = ChunkRef(migration="m", run=1, table=table, number=0)
+        world.oms.put(table, *(sample(table, id=row_id(n), sku=f"S{n}", replaced_by_product_id=row_id(1)) for n in (1, 2)))
+        world.oms.tables[table][row_id(1)] |= {"replaced_by_product_id": None}  # type: ignore[operator]
+    calls = lock(world)
+    for step in (world.extract.run, world.load.run, world.link.run):
+        assert world.until_done(step, ref).outcome == "done"
+    assert len(calls) == ATTEMPTS
+    assert world.live.asked == [(table, row_id(n)) for n in (2, 3)[: len(calls[0])]]
+    assert world.chunks.read(ref).handed == len(calls[0])
+
+
 def visits(world: World) -> ChunkRef:
     """Three, each but the first the follow-up of the one before."""
     before = [None, row_id(1), row_id(2)]
@@ -718,6 +761,7 @@ def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> No
     def born() -> World:
         world = World()
         world.org.stop_after = 2
+        lock(world, 3)
         more = {"channel": "email"} if table == "communications" else {"patient_id": PATIENT} if table.startswith("patient_") else {}
         world.oms.put(table, *(sample(table, id=row_id(n), **more) for n in range(1, 5)))
         for row in world.oms.tables[table].values():  # all but the first refer to it
