@@ -42,7 +42,8 @@ POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
 REST_ROWS, REST_SIZE = 200, 3_000_000
 #: seconds a step goes on making calls: well within a Lambda's fifteen minutes
 STEP_SECONDS = 300.0
-#: refusals that are the org's, whatever the row: the chunk fails, and a resumed migration sends it again. In quarantine nobody would
+#: refusals that are the org's, whatever the row: the chunk fails, and a resumed migration sends it again; quarantine would keep out all that
+#: belongs to it, too
 ORG_FAULTS = frozenset(
     {
         "STORAGE_LIMIT_EXCEEDED",
