@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import tracemalloc
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 import pytest
 
-from omsync.mapping import load_mappings
+from omsync.mapping import compile_mapping, load_mappings
 from omsync.mapping.outward import File
 from omsync.migration.files import read_lines
+from omsync.migration.load import LEASE_SECONDS, STEP_SECONDS
 from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs, size_of
 from omsync.migration.states import Chunks
 from omsync.migration.verify import TWICE
-from omsync.platform.errors import Permanent, Retryable
+from omsync.platform.errors import OmsyncError, Permanent, Retryable
+from omsync.salesforce.bulk import Job
+from omsync.salesforce.errors import translate
 from omsync.sync.ports import DuplicateRecord, Written
 from omsync.sync.records import Item, RecordKey
 from tests.unit.mapping.samples import sample
@@ -70,6 +74,82 @@ def test_a_row_that_salesforce_refuses_is_quarantined(world: World) -> None:
     assert "nut 1" not in "".join(world.states.documents.values()), "the state table holds no value"
 
 
+def refusing(code: str, *numbers: int) -> Callable[[Mapping[str, str]], OmsyncError | None]:
+    """Refuse these rows with a code of Salesforce's; without numbers all."""
+    ids = {row_id(number) for number in numbers}
+    return lambda row: translate(code) if not ids or row["OMS_Id__c"] in ids else None
+
+
+@pytest.mark.parametrize(
+    "code", ["STORAGE_LIMIT_EXCEEDED", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_FIELD", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+)
+def test_what_the_org_refuses_is_sent_again_once_it_is_mended(world: World, code: str) -> None:
+    world.oms.put("patient_allergies", *allergies(5))
+    world.org.refuse = refusing(code, 2, 3)
+    outcome = world.whole(REF)
+    assert (outcome.outcome, outcome.reason) == ("failed", f"the org refuses Allergy__c: 2 rows with {code}")
+    state = world.chunks.read(REF)
+    assert (state.phase, state.quarantined, state.parts[0].unprocessed, state.failure) == ("extracted", 0, 2, outcome.reason)
+    assert len(world.org.jobs) == 1, "nobody sends them again before somebody has mended the org"
+    world.org.refuse = lambda row: None
+    assert world.whole(REF).outcome == "done"
+    assert [len(job.rows) for job in world.org.jobs.values()] == [5, 2]
+    assert (world.chunks.read(REF).verified, world.live.asked) == (5, [])
+
+
+def test_a_rows_own_faults_are_quarantined_beside_the_orgs(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(5))
+    world.org.refuse = lambda row: refusing("STORAGE_LIMIT_EXCEEDED", 2)(row) or refusing("INVALID_EMAIL_ADDRESS", 4)(row)
+    assert world.whole(REF).outcome == "failed"
+    world.org.refuse = lambda row: None
+    assert world.whole(REF).outcome == "done"
+    state = world.chunks.read(REF)
+    assert (state.verified, state.quarantined) == (4, 1)
+
+
+@pytest.mark.parametrize(("rows", "bad", "outcome"), [(60, 13, "failed"), (60, 12, "done"), (49, 49, "done")])
+def test_one_code_for_too_many_rows_is_the_orgs(world: World, rows: int, bad: int, outcome: str) -> None:
+    world.oms.put("patient_allergies", *allergies(rows))
+    world.org.refuse = refusing("FIELD_CUSTOM_VALIDATION_EXCEPTION", *range(1, bad + 1))
+    assert world.whole(REF).outcome == outcome
+    state = world.chunks.read(REF)
+    assert state.quarantined == (bad if outcome == "done" else 0)
+    if outcome == "failed":
+        world.org.refuse = lambda row: None
+        assert world.whole(REF).outcome == "done"
+        assert world.chunks.read(REF).verified == rows
+
+
+def test_by_rest_too_the_org_stops_the_chunk_at_once(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put("clinical_notes", *(long_note(n, 40_000) for n in range(1, 101)))
+    world.extract.run(ref)
+    world.org.refuse = refusing("STORAGE_LIMIT_EXCEEDED")
+    before = world.effects
+    outcome = world.until_done(world.load.run, ref)
+    assert (outcome.outcome, outcome.reason) == ("failed", "the org refuses Clinical_Note__c: 74 rows with STORAGE_LIMIT_EXCEEDED")
+    assert world.effects - before < 10, "one call, not all of them"
+    world.org.refuse = lambda row: None
+    assert world.whole(ref).outcome == "done"
+    state = world.chunks.read(ref)
+    assert (state.verified, state.quarantined, state.handed) == (100, 0, 0)
+
+
+def test_quarantine_tells_what_salesforce_refused_from_what_could_not_be_carried(world: World) -> None:
+    rows = allergies(3)
+    rows[1]["substance"] = "x" * 300
+    world.oms.put("patient_allergies", *rows)
+    world.org.refuse = refused("Substance__c", "nut 2")
+    world.whole(REF)
+    lines = read_lines(world.files, f"{world.chunks.read(REF).folder}/quarantine.jsonl.gz")
+    assert {line["id"]: line["refused"] for line in lines} == {row_id(2): False, row_id(3): True}
+
+
+def long_note(number: int, length: int) -> dict[str, Any]:
+    body = {"body": "y" * length, "status": "signed", "is_sensitive": False}
+    return sample("clinical_notes", id=row_id(number), patient_id=PATIENT, **body)
+
+
 def test_what_is_there_already_is_left_to_the_live_writers(world: World) -> None:
     world.oms.put("patient_allergies", *allergies(2))
     world.org.insert("Allergy__c", {"OMS_Id__c": row_id(1), "Substance__c": "newer"})
@@ -105,6 +185,44 @@ def test_rows_that_lose_a_lock_are_sent_again(world: World) -> None:
     assert world.chunks.read(REF).verified == 3
 
 
+def test_a_row_that_loses_every_lock_is_left_to_the_live_writers(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.org.refuse = refusing("UNKNOWN_EXCEPTION", 2)
+    world.extract.run(REF)
+    assert world.until_done(world.load.run, REF).outcome == "done"
+    part = world.chunks.read(REF).parts[0]
+    assert (part.submitted, part.succeeded, part.there, part.failed) == (3, 2, 1, 0)
+    assert world.live.asked == [("patient_allergies", row_id(2))]
+    assert [len(job.rows) for job in world.org.jobs.values()] == [3, *[1] * (ATTEMPTS - 1)]
+
+
+def test_a_long_note_that_loses_every_lock_is_left_to_the_live_writers(world: World) -> None:
+    ref = ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    world.oms.put("clinical_notes", *(long_note(n, 40_000) for n in (1, 2)))
+    world.org.refuse = refusing("UNABLE_TO_LOCK_ROW", 2)
+    world.extract.run(ref)
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == [("clinical_notes", row_id(2))]
+
+
+def test_rows_that_no_job_ever_processed_stop_their_chunk(world: World) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    world.extract.run(REF)
+    look = world.org.look
+
+    def aborting(job: str, *, query: bool = False) -> Job:
+        world.org.stop_after = 1
+        return look(job, query=query)
+
+    world.org.refuse = refusing("UNABLE_TO_LOCK_ROW", 1)
+    world.org.look = aborting  # type: ignore[method-assign]
+    outcome = world.until_done(world.load.run, REF)
+    assert (outcome.outcome, outcome.reason) == ("failed", f"2 rows of Allergy__c unprocessed after {ATTEMPTS} jobs")
+    assert world.live.asked == [("patient_allergies", row_id(1))]
+    world.org.look, world.org.refuse, world.org.stop_after = look, lambda row: None, None  # type: ignore[method-assign]
+    assert world.until_done(world.load.run, REF).outcome == "done"
+
+
 def test_an_aborted_job_is_followed_by_one_with_the_rest(world: World) -> None:
     world.oms.put("patient_allergies", *allergies(6))
     world.org.stop_after = 2
@@ -127,6 +245,24 @@ def test_a_job_aborted_before_its_upload_is_followed_by_another(world: World) ->
     assert world.whole(REF).outcome == "done"
     assert [job.state for job in world.org.jobs.values()] == ["Aborted", "JobComplete"]
     assert world.chunks.read(REF).verified == 3
+
+
+@pytest.mark.parametrize("worked", [True, False], ids=["worked", "deleted before it began"])
+def test_a_job_that_salesforce_has_forgotten_is_followed_by_another(world: World, worked: bool) -> None:
+    """Jobs are kept for seven days, and an admin may delete one sooner."""
+    world.oms.put("patient_allergies", *allergies(6))
+    world.org.stop_after = 2
+    world.extract.run(REF)
+    world.load.run(REF)
+    (job,) = world.org.jobs
+    if worked:
+        world.org.look(job)
+    del world.org.jobs[job]
+    assert world.until_done(world.load.run, REF).outcome == "done"
+    part = world.chunks.read(REF).parts[0]
+    assert (part.submitted, part.succeeded, part.there) == (6, 4, 2) if worked else (6, 6, 0)
+    assert len(world.org.records["Allergy__c"]) == 6
+    assert len(world.live.asked) == part.there, "what it had inserted is left to the live writers"
 
 
 def test_a_paused_migration_begins_no_job(world: World) -> None:
@@ -164,6 +300,64 @@ def test_without_a_unique_key_the_ledger_is_asked_before_an_insert(world: World)
     assert mine.salesforce_id
 
 
+def test_a_lease_is_renewed_with_each_job(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", *(sample("communications", id=row_id(n), channel="email") for n in (1, 2)))
+    world.extract.run(ref)
+    world.org.refuse = lambda row: Retryable("locked", code="UNABLE_TO_LOCK_ROW") if row["OMS_Id__c"] == row_id(2) else None
+    world.load.run(ref)
+    world.clock += 3500  # the job takes nearly as long as it may
+    world.load.run(ref)
+    world.clock += 4000  # and the next one cannot begin before the lease has run out
+    assert world.load.run(ref).outcome == "wait"
+    lease = world.ledger.items[RecordKey("communications", row_id(2))].lease
+    assert lease is not None
+    assert lease.until / 1_000_000 >= world.clock + LEASE_SECONDS - 1
+    world.org.refuse = lambda row: None
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == []
+    assert all(item.salesforce_id and item.lease is None for item in world.ledger.items.values())
+
+
+def test_what_lost_a_lock_by_rest_is_not_kept_from_the_live_writers(world: World) -> None:
+    """Nobody repeats another process's calls: the next step leaves its rows to the live writers, who must not wait for its lease."""
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", sample("communications", id=row_id(1), channel="email", body_text="y" * 40_000))
+    world.extract.run(ref)
+    world.org.refuse = lambda row: Retryable("locked", code="UNABLE_TO_LOCK_ROW")
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert world.live.asked == [("communications", row_id(1))]
+    assert world.ledger.items[RecordKey("communications", row_id(1))].lease is None
+
+
+def test_by_rest_a_step_leases_no_more_than_it_sends(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put(
+        "communications", *(sample("communications", id=row_id(n), channel="email", body_text="y" * 40_000) for n in range(1, 101))
+    )
+    world.extract.run(ref)
+    create = world.org.create
+
+    def slow(sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
+        world.clock += STEP_SECONDS
+        return create(sobject, records)
+
+    world.org.create = slow  # type: ignore[method-assign]
+    assert world.until_done(world.load.run, ref).outcome == "done"
+    assert len(world.org.records["EmailMessage"]) == 100
+    assert world.live.asked == [], "what a step did not come to is the next one's"
+
+
+def test_what_the_org_refuses_keeps_its_lease_until_it_is_sent_again(world: World) -> None:
+    ref = ChunkRef(migration="m", run=4, table="communications", number=0)
+    world.oms.put("communications", *(sample("communications", id=row_id(n), channel="email") for n in (1, 2)))
+    world.org.refuse = refusing("STORAGE_LIMIT_EXCEEDED", 2)
+    assert world.whole(ref).outcome == "failed"
+    world.org.refuse = lambda row: None
+    assert world.whole(ref).outcome == "done"
+    assert (world.chunks.read(ref).verified, world.live.asked) == (2, [])
+
+
 def test_references_to_the_own_table_follow_in_the_second_pass(world: World) -> None:
     ref = ChunkRef(migration="m", run=1, table="products", number=0)
     first, second = (sample("products", id=row_id(n), sku=f"S{n}") for n in (1, 2))
@@ -198,6 +392,49 @@ def test_the_second_pass_overwrites_no_edit_that_it_has_not_seen(world: World) -
     assert world.live.asked == [("consultations", row_id(2))]
     assert world.ledger.items[RecordKey("consultations", row_id(2))].save == 1
     assert world.chunks.read(ref).handed == 1
+
+
+def lock(world: World, *numbers: int) -> list[list[str]]:
+    """Each of these rows loses its lock the first time that it is updated; without numbers all do, each time. -> The calls' rows."""
+    left, update, calls = {row_id(number) for number in numbers}, world.org.update, list[list[str]]()
+
+    def updating(sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
+        rows = {row["Id"]: oms_id for oms_id, row in world.org.records[sobject].items()}
+        calls.append([rows[str(record["Id"])] for record in records])
+        answers = []
+        for record, oms_id in zip(records, calls[-1], strict=True):
+            lost = not numbers or oms_id in left
+            left.discard(oms_id)
+            answers += [Written(None, created=False, error=translate("UNABLE_TO_LOCK_ROW"))] if lost else update(sobject, [record])
+        return answers
+
+    world.org.update = updating  # type: ignore[method-assign]
+    return calls
+
+
+def test_the_second_pass_repeats_only_what_lost_a_lock(world: World) -> None:
+    ref = visits(world)
+    calls = lock(world, 3)
+    assert world.whole(ref).outcome == "done"
+    assert calls == [[row_id(2), row_id(3)], [row_id(3)]]
+    assert world.live.asked == [], "what is written is not taken for somebody else's"
+    assert [world.ledger.items[RecordKey("consultations", row_id(n))].save for n in (1, 2, 3)] == [1, 2, 2]
+    assert world.chunks.read(ref).verified == 3
+
+
+@pytest.mark.parametrize("table", ["consultations", "products"])  # shared, mirrored
+def test_what_loses_every_lock_in_the_second_pass_is_left_to_the_live_writers(world: World, table: str) -> None:
+    ref = visits(world)
+    if table == "products":
+        ref = ChunkRef(migration="m", run=1, table=table, number=0)
+        world.oms.put(table, *(sample(table, id=row_id(n), sku=f"S{n}", replaced_by_product_id=row_id(1)) for n in (1, 2)))
+        world.oms.tables[table][row_id(1)] |= {"replaced_by_product_id": None}  # type: ignore[operator]
+    calls = lock(world)
+    for step in (world.extract.run, world.load.run, world.link.run):
+        assert world.until_done(step, ref).outcome == "done"
+    assert len(calls) == ATTEMPTS
+    assert world.live.asked == [(table, row_id(n)) for n in (2, 3)[: len(calls[0])]]
+    assert world.chunks.read(ref).handed == len(calls[0])
 
 
 def visits(world: World) -> ChunkRef:
@@ -550,6 +787,8 @@ def test_a_file_that_is_refused_stops_nobody_and_is_missed_by_verification(world
     state = world.chunks.read(ref)
     assert (state.verified, state.mismatched) == (1, 1)
     assert world.live.asked == [("clinical_notes", row_id(1))]
+    items = [world.ledger.items[RecordKey("clinical_notes", row_id(n))] for n in (1, 2)]
+    assert [bool(item.files) for item in items] == [False, True], "the live writers attach what the ledger does not say is attached"
 
 
 def test_long_texts_are_never_all_in_memory(world: World) -> None:
@@ -637,18 +876,39 @@ def test_a_dry_runs_plan_is_made_anew_by_the_run_itself(world: World) -> None:
     assert world.plan.run("m", 1, rows=10, dry=True) == made, "a dry run of a run under way looks at its chunks"
 
 
+def synchronise(world: World, row: dict[str, Any]) -> None:
+    """The live synchroniser, as far as a note's files go: it attaches them unless the ledger says that they are."""
+    key = RecordKey("clinical_notes", row["id"])
+    item = world.ledger.items.get(key) or Item(key=key)
+    (note,) = compile_mapping(load_mappings()["clinical_notes"], "UTC").to_salesforce(row)
+    record_id = world.org.records["Clinical_Note__c"][row["id"]]["Id"]
+    if note.files and not item.files:
+        for file in note.files:
+            world.org.keep(record_id, file)
+    files = item.files or ("attached" if note.files else "")
+    world.ledger.items[key] = replace(item, revision=item.revision + 1, salesforce_id=record_id, files=files)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("table", ["patient_allergies", "patient_consents", "products", "consultations", "communications"])
+@pytest.mark.parametrize(
+    "table", ["patient_allergies", "patient_consents", "products", "consultations", "communications", "clinical_notes"]
+)
 def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> None:
     """The kill matrix: at each of a chunk's effects the process dies, before it or just after; then it is started anew."""
 
     def born() -> World:
         world = World()
         world.org.stop_after = 2
+        lock(world, 3)
         more = {"channel": "email"} if table == "communications" else {"patient_id": PATIENT} if table.startswith("patient_") else {}
         world.oms.put(table, *(sample(table, id=row_id(n), **more) for n in range(1, 5)))
         for row in world.oms.tables[table].values():  # all but the first refer to it
             row |= {name: row_id(1) for name in row.keys() & {"replaced_by_product_id", "follow_up_of_id"} if row["id"] != row_id(1)}  # type: ignore[operator]
+        if table == "clinical_notes":  # one by Bulk, one by REST, two with a file
+            for number, length in enumerate((10, 40_000, 140_000, 140_001), 1):
+                row = world.oms.tables[table][row_id(number)]
+                row |= {"body": "y" * length, "is_sensitive": False, "status": "signed"}  # type: ignore[operator]
+                world.live.answers[row_id(number)] = partial(synchronise, world, row)
         return world
 
     ref = ChunkRef(migration="m", run=1, table=table, number=0)
@@ -661,6 +921,7 @@ def test_killed_at_any_effect_the_end_is_the_same(table: str, after: bool) -> No
         state = world.chunks.read(ref)
         assert (state.verified, state.quarantined, state.missing + state.mismatched) == (4, 0, 0), f"killed at effect {place}"
         assert world.org.records == whole.org.records, f"killed at effect {place}"
+        assert world.org.files == whole.org.files, f"killed at effect {place}"
         if world.ledger.items:
             assert {key: item.salesforce_id for key, item in world.ledger.items.items()} == {
                 key: item.salesforce_id for key, item in whole.ledger.items.items()

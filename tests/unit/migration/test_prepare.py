@@ -36,6 +36,7 @@ class Org:
     owners: int = 0
     accounts: list[str] = field(default_factory=list)
     missing: str = ""
+    lax: Mapping[str, str] = field(default_factory=dict)  # object -> what its key is not
     active: list[Automation] = field(default_factory=lambda: list(OWN))
     hidden: tuple[str, ...] = ()
     money: str | None = None
@@ -52,7 +53,8 @@ class Org:
             for one in written(target, "load"):
                 if one.name != self.missing:
                     kind = "reference" if one.references else _KINDS.get(one.type, "textarea" if "Long" in one.type else "string")
-                    fields.append({"name": one.name, "type": "email" if one.type == "Email" else kind, "length": one.length or 0})
+                    flags = {flag: one.external_id and flag != self.lax.get(sobject) for flag in ("unique", "externalId", "idLookup")}
+                    fields.append({"name": one.name, "type": "email" if one.type == "Email" else kind, "length": one.length or 0, **flags})
         return {"fields": fields}
 
     def limits(self) -> Mapping[str, tuple[int, int]]:
@@ -132,6 +134,23 @@ def test_a_field_that_the_org_lacks_blocks_and_is_named(org: Org) -> None:
     assert made.blocked
     assert any("NCPDP_Id__c is missing" in one.detail for one in made.checks if not one.ok)
     assert org.accounts == [], "nothing is written before everything is well"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"), [("unique", "is not unique"), ("externalId", "is no external id"), ("idLookup", "is no key for lookups")]
+)
+def test_a_key_that_would_not_refuse_a_second_record_blocks(org: Org, flag: str, said: str) -> None:
+    org.lax = {"Product2": flag}
+    made = prepare(org, World()).run("m", 1)
+    assert looks(made) == {"Product2: OMS_Id__c": (True, said)}
+    assert "Do not allow duplicate values" in next(one.mend for one in made.checks if not one.ok)
+
+
+def test_an_object_that_is_written_under_leases_needs_no_unique_key(org: Org) -> None:
+    org.lax = {"EmailMessage": "unique"}
+    assert not prepare(org, World(), certified=3).run("m", 4).blocked
+    org.lax = {"Communication__c": "unique"}
+    assert prepare(org, World(), certified=3).run("m", 4).blocked
 
 
 def test_runs_come_in_order(org: Org) -> None:

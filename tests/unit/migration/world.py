@@ -32,7 +32,7 @@ from omsync.salesforce.files import title_of
 from omsync.sync.digests import Digests
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import DuplicateRecord, Written
-from omsync.sync.records import Item, RecordKey
+from omsync.sync.records import Item, Lease, RecordKey
 
 IDS = {
     f"record_type:{target.object}.{name}": f"012{place:015d}"
@@ -142,6 +142,8 @@ class Org:
             raise NotFound("no such job", code="NOT_FOUND")
         if query:
             return Job(job, "JobComplete")
+        if job not in self.jobs:
+            raise NotFound("no such record or resource", code="NOT_FOUND")
         one = self.jobs[job]
         if one.state == "UploadComplete":
             self._work(one)
@@ -184,7 +186,12 @@ class Org:
         return QueryPage(iter([dict(row) for row in rows]), None, len(rows))
 
     def create(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
-        return [Written(self.insert(sobject, dict(_flat(record))), created=True) for record in records]
+        return self.world.effect(lambda: [self._create(sobject, dict(_flat(record))) for record in records])
+
+    def _create(self, sobject: str, row: Mapping[str, str]) -> Written:
+        if (fault := self.refuse(row)) is not None:
+            return Written(None, created=False, error=fault)
+        return Written(self.insert(sobject, row), created=True)
 
     def update(self, sobject: str, records: Sequence[Mapping[str, object]]) -> list[Written]:
         return [self.world.effect(lambda one=record: self._update(sobject, one)) for record in records]  # type: ignore[misc]
@@ -201,6 +208,10 @@ class Org:
         return Written(name, created=False)
 
     def attach(self, record_id: str, file: File) -> None:
+        self.world.effect(lambda: self.keep(record_id, file))
+
+    def keep(self, record_id: str, file: File) -> None:
+        """A file beside a record, whoever brings it."""
         self.files.setdefault(record_id, set()).add(title_of(file))
 
     def attached(self, record_id: str) -> set[str]:
@@ -234,13 +245,23 @@ class Ledger:
     def saved_again(self, keys: Sequence[RecordKey]) -> None:
         self.save([replace(self.items[key], save=self.items[key].save + 1) for key in keys if self.items[key].revision == 1])
 
-    def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
-        found = [self.items.get(key) for key in keys]
-        return [one.lease.holder if one is not None and one.lease is not None and one.salesforce_id is None else None for one in found]
+    def renew(self, keys: Sequence[RecordKey], lease: Lease) -> list[bool]:
+        held = list(self._held(keys, lease.holder))
+        saved = iter(self.save([replace(item, lease=lease) for item in held if item is not None]))
+        return [item is not None and next(saved) for item in held]
+
+    def inserted(self, items: Sequence[Item], holder: str) -> None:
+        held = self._held([item.key for item in items], holder)
+        self.save([replace(item, revision=known.revision) for item, known in zip(items, held, strict=True) if known is not None])
 
     def release(self, keys: Sequence[RecordKey], holder: str) -> None:
-        for key in keys:
-            self.items.pop(key, None)
+        self.save([replace(item, lease=None) for item in self._held(keys, holder) if item is not None])
+
+    def _held(self, keys: Sequence[RecordKey], holder: str) -> Iterator[Item | None]:
+        for item in map(self.items.get, keys):
+            yield (
+                item if item is not None and item.salesforce_id is None and item.lease is not None and item.lease.holder == holder else None
+            )
 
 
 @dataclass
@@ -252,12 +273,15 @@ class Live:
     answers: dict[str, Callable[[], object]] = field(default_factory=dict)  # what they do about a row
 
     def mirror(self, messages: Sequence[MirrorMessage]) -> None:
-        self.world.effect(lambda: self.asked.extend((one.table, one.id) for one in messages))
-        for one in messages:
-            self.answers.get(one.id, lambda: None)()
+        self.world.effect(lambda: self._take([(one.table, one.id) for one in messages]))
 
     def sync(self, messages: Sequence[SyncMessage]) -> None:
-        self.world.effect(lambda: self.asked.extend((str(one.table), str(one.id)) for one in messages))
+        self.world.effect(lambda: self._take([(str(one.table), str(one.id)) for one in messages]))
+
+    def _take(self, rows: Sequence[tuple[str, str]]) -> None:
+        self.asked.extend(rows)
+        for _, row_id in rows:
+            self.answers.get(row_id, lambda: None)()
 
     def backlog(self) -> int:
         return 0

@@ -22,7 +22,7 @@ from omsync.platform.http import DEFAULT_TIMEOUT, TimeoutSession
 from omsync.salesforce import bulk, collections, query
 from omsync.salesforce.auth import Connection
 from omsync.salesforce.client import ATTEMPTS, SalesforceClient
-from omsync.salesforce.errors import EntityDeleted, RequestLimit, translate
+from omsync.salesforce.errors import EntityDeleted, NotFound, RequestLimit, translate
 from omsync.salesforce.records import SalesforceRecords
 from omsync.sync.ports import CreateOnly, DuplicateRecord, MissingParent, Write
 
@@ -131,6 +131,13 @@ def test_a_stream_is_sent_whole_again_after_an_expired_session(connect: Any) -> 
     assert org.bodies == [b"Name\nA\n", b"Name\nA\n"]
 
 
+@pytest.mark.parametrize(("status", "code"), [(404, "NOT_FOUND"), (400, "INVALIDJOB")])
+def test_a_job_that_is_gone_is_not_found(connect: Callable[..., tuple[SalesforceClient, Org]], status: int, code: str) -> None:
+    client, _ = connect(Answer(status, [{"errorCode": code, "message": "InvalidJob : no such job"}]))
+    with pytest.raises(NotFound):
+        bulk.look(client, "750xx0000000001AAA")
+
+
 def test_what_may_be_repeated_is_repeated_a_bounded_number_of_times(connect: Any) -> None:
     client, org = connect(*[Answer(503, "down")] * ATTEMPTS)
     with pytest.raises(Retryable):
@@ -181,6 +188,8 @@ def test_simple_salesforce_s_own_methods_go_the_same_way(connect: Any) -> None:
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "OMSYNC_STALE", Stale),
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "A signed note cannot be changed", Permanent),
         ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access", Retryable),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Rollup: execution of AfterInsert caused by: first error: UNABLE_TO_LOCK_ROW", Retryable),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "Rollup: execution of AfterInsert caused by: NullPointerException", Permanent),
         ("INVALID_FIELD", "Foreign key external ID: 7f not found for field OMS_Id__c in entity Account", MissingParent),
         ("INVALID_FIELD", "No such column 'X__c' on entity 'Account'", Permanent),
         ("DUPLICATE_VALUE", "duplicate value found: OMS_Id__c duplicates value on record with id: 001000000000001", DuplicateRecord),

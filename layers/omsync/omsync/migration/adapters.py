@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from omsync.salesforce.query import in_list, query, quote
 from omsync.sync.ledger import ITEMS_PER_TRANSACTION, DynamoLedger
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import Batch, Verb, Written
-from omsync.sync.records import Item, RecordKey
+from omsync.sync.records import Item, Lease, RecordKey
 from omsync.sync.stores import aws_fault
 
 if TYPE_CHECKING:
@@ -290,7 +289,6 @@ class LedgerItems:
     """`ports.Ledger`."""
 
     ledger: DynamoLedger
-    now: Callable[[], float] = time.time
 
     def save(self, items: Sequence[Item]) -> list[bool]:
         """Each under its next revision, in transactions."""
@@ -303,19 +301,26 @@ class LedgerItems:
         fresh = [item for item in self._read(keys) if item is not None and item.revision == 1]
         self.save([replace(item, save=item.save + 1) for item in fresh])
 
-    def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
-        """Whose lease."""
-        now = int(self.now() * 1_000_000)
-        found: list[str | None] = []
-        for item in self._read(keys):
-            waiting = item is not None and item.salesforce_id is None and item.lease is not None and item.lease.until > now
-            found.append(item.lease.holder if waiting and item is not None and item.lease is not None else None)
-        return found
+    def renew(self, keys: Sequence[RecordKey], lease: Lease) -> list[bool]:
+        """Where it is this holder's. Of one that ran out the revision tells that nobody has taken it."""
+        held = list(self._held(keys, lease.holder))
+        saved = iter(self.save([replace(item, lease=lease) for item in held if item is not None]))
+        return [item is not None and next(saved) for item in held]
+
+    def inserted(self, items: Sequence[Item], holder: str) -> None:
+        """Where the lease is this holder's."""
+        held = self._held([item.key for item in items], holder)
+        self.save([replace(item, revision=known.revision) for item, known in zip(items, held, strict=True) if known is not None])
 
     def release(self, keys: Sequence[RecordKey], holder: str) -> None:
         """Where it is this holder's."""
-        items = [item for item in self._read(keys) if item is not None and item.lease is not None and item.lease.holder == holder]
-        self.save([replace(item, lease=None) for item in items])
+        self.save([replace(item, lease=None) for item in self._held(keys, holder) if item is not None])
+
+    def _held(self, keys: Sequence[RecordKey], holder: str) -> Iterator[Item | None]:
+        """Of each key, the item that this holder has leased and not inserted yet."""
+        for item in self._read(keys):
+            mine = item is not None and item.salesforce_id is None and item.lease is not None and item.lease.holder == holder
+            yield item if mine else None
 
     def _read(self, keys: Sequence[RecordKey]) -> Iterator[Item | None]:
         for item in self.ledger.read(keys):

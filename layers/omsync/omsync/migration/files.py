@@ -6,6 +6,7 @@
     manifest.jsonl.gz     a line a row that must be in Salesforce: [id, version, {object: hash of its normal values}]
     ledger.jsonl.gz       shared tables: [id, object, version, base, digest of files]
     second.jsonl.gz       references to the own table: [id, version, object, fields]
+    unlinked.jsonl.gz     of these, what lost a lock the last time: [object, id]
     quarantine.jsonl.gz   rows that are not loaded
     unsent.jsonl.gz       rows that are not sent by rule: [id, reason]
     changed.jsonl.gz      rows that changed in the OMS since, new ones too: [id, version]

@@ -3,7 +3,7 @@
     begin    ask what is there already (the live writers' from now on), save the intent, create the job, save its id, upload, close
     look     wait for a final state until the deadline, then abort: what was processed stays
     collect  match all three result sets by external id, write the ledger's items, hand over or quarantine what failed, and send again
-             what was not processed or lost a lock
+             what was not processed or lost a lock. What the org refuses, whatever the row, stops the chunk until somebody has mended the org
 
 Whatever dies, and wherever: a job whose id was saved is looked at; one whose id was lost holds no upload, so it is adopted by whoever
 needs an open job next (an id is claimed before it is used, so that two never use one).
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 from omsync.mapping import File, Mappings, TableMapping
@@ -26,6 +27,7 @@ from omsync.migration.states import Chunks
 from omsync.platform.errors import OmsyncError, Permanent, Retryable, Stale
 from omsync.platform.telemetry import logger
 from omsync.salesforce.bulk import Job
+from omsync.salesforce.errors import NotFound
 from omsync.salesforce.query import in_list, quote
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import DuplicateRecord, MissingParent
@@ -40,6 +42,27 @@ POLL = (1, 2, 3, 5, 8, 13, 20, 30, 60)
 REST_ROWS, REST_SIZE = 200, 3_000_000
 #: seconds a step goes on making calls: well within a Lambda's fifteen minutes
 STEP_SECONDS = 300.0
+#: refusals that are the org's, whatever the row: the chunk fails, and a resumed migration sends it again; quarantine would keep out all that
+#: belongs to it, too
+ORG_FAULTS = frozenset(
+    {
+        "STORAGE_LIMIT_EXCEEDED",
+        "LICENSE_LIMIT_EXCEEDED",
+        "LIMIT_EXCEEDED",
+        "INSUFFICIENT_ACCESS",
+        "INSUFFICIENT_ACCESS_OR_READONLY",
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        "INVALID_TYPE",  # no such object for the load user
+        "NOT_FOUND",
+        "INVALID_FIELD",  # no such field
+        "INVALID_FIELD_FOR_INSERT_UPDATE",  # it may only be read
+        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",  # an exception in somebody's trigger
+        "CANNOT_EXECUTE_FLOW_TRIGGER",
+    }
+)
+#: and any other code that so many of the rows get: bad data is a few rows in a hundred, everybody's fault is a rule or trigger of others.
+#: A handful of rows says nothing of the kind
+ORG_SHARE, ORG_SAMPLE = 0.2, 50
 #: save count of a record that was inserted and never written since
 INSERTED = 1
 #: how long nobody else may insert a record that has no unique key: longer than any job
@@ -117,13 +140,21 @@ class _PartWork:
         self._leased = self._shared and not self._mapping.has_sync_fields
         self._worker = uuid.uuid4().hex[:8]
         self._ids: set[str] | None = None
+        self._answered, self._refusals = 0, Counter[str]()  # rows that Salesforce answered in this step; refused ones by code
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def bulk(self) -> Outcome | None:
         """Begin, look or collect."""
         if self._part.job is None:
             return self._begin()
-        job = self._load.salesforce.look(self._part.job)
+        try:
+            return self._look(self._part.job)
+        except NotFound:  # kept for seven days, or deleted: what it inserted is found as what anybody else did
+            self._part.job, self._part.intent = None, None
+            return Outcome(outcome="wait", wait_seconds=1, reason="the job is gone")
+
+    def _look(self, job_id: str) -> Outcome | None:
+        job = self._load.salesforce.look(job_id)
         if job.state == "Open":  # nobody knows whether the upload was whole
             self._load.salesforce.abort(job.id)
             self._part.job = None
@@ -148,9 +179,7 @@ class _PartWork:
                 content.close()
                 known |= self._take_leases(ids)
                 content, ids = csv_content(self._load.files, self._part, frozenset(there | handed | refused | loaded.keys() | known))
-            if known:
-                self._hand_over(known)
-                self._note(loaded, handed | known)
+            self._leave(known)
             if not ids:
                 self._finish()
                 return None
@@ -203,43 +232,70 @@ class _PartWork:
         if strangers := (loaded.keys() | failed.keys()) - submitted:
             raise Permanent(f"{len(strangers)} results of rows that were never sent", code="migration.equation", record=self._ref.name)
         again = self._settle(loaded, failed)
+        last = self._part.attempt + 1 >= ATTEMPTS
+        if last:
+            self._give_up(again)
         before, handed = self._noted()
-        known = before.keys() | handed | {one.id for one in self._quarantine()}
-        left = (submitted - known) | again
+        left = submitted - before.keys() - handed - {one.id for one in self._quarantine()}
         self._part.unprocessed = len(left)
         if not left:
             self._finish()
             return None
         self._part.job, self._part.intent = None, None
+        if self._org_faults():
+            return self._stopped_by_org()
         self._part.attempt += 1
-        if self._part.attempt >= ATTEMPTS:
+        if last:
             self._part.attempt = 0  # a resumed migration tries again
             why = f": {job.error[:120]}" if job.error else ""
             return Outcome(outcome="failed", reason=f"{len(left)} rows of {self._part.object} unprocessed after {ATTEMPTS} jobs{why}")
         return Outcome(outcome="wait", wait_seconds=min(60, 2**self._part.attempt))
 
-    def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError]) -> set[str]:
-        """Everything a job's results ask for. -> Rows to send again."""
+    def _give_up(self, ids: set[str]) -> None:
+        """Rows that lost every lock, or met an unknown error each time, must not stop their neighbours: the live writers have more patience,
+        and a Case for what never succeeds."""
+        if self._leased:
+            self._give_back(ids)
+        self._leave(ids)
+
+    def _settle(self, loaded: Mapping[str, str], failed: Mapping[str, OmsyncError], bare: Collection[str] = ()) -> set[str]:
+        """Everything a job's results ask for. `bare`: loaded without their files. -> Rows to send again. The org's faults change nothing."""
         before, handed = self._noted()
         again: set[str] = set()
         late: set[str] = set()
         refused: list[Quarantined] = []
+        self._answered += len(loaded) + len(failed)
+        self._refusals.update(fault.code for fault in failed.values() if isinstance(fault, Permanent))
+        orgs = self._org_faults()
         for row_id, fault in failed.items():
             if isinstance(fault, DuplicateRecord | MissingParent | Stale):
                 late.add(row_id)
             elif isinstance(fault, Retryable):
                 again.add(row_id)
-            else:
-                field = fault.field if isinstance(fault, Permanent) else None
-                refused.append(Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message))
+            elif fault.code not in orgs:
+                refused.append(self._refused(row_id, fault))
         if self._shared and loaded:
-            self._tell_ledger(loaded)
+            self._tell_ledger(loaded, bare)
         self._hand_over(late - handed)
         self._add_quarantine(refused)
-        if self._leased and (late or refused):
-            self._give_back(late | {one.id for one in refused})
+        if self._leased:  # the next job is the same holder and may send the rest; the next call is not
+            self._give_back(failed.keys() if self._part.kind == "rest" else late | {one.id for one in refused})
         self._note({**before, **loaded}, handed | late)
         return again
+
+    def _refused(self, row_id: str, fault: OmsyncError) -> Quarantined:
+        field = fault.field if isinstance(fault, Permanent) else None
+        return Quarantined(table=self._ref.table, id=row_id, code=fault.code, field=field, message=fault.message, refused=True)
+
+    def _org_faults(self) -> dict[str, int]:
+        """Code -> rows refused with it in this step, where a person must mend the org and no row."""
+        limit = self._answered * ORG_SHARE if self._answered >= ORG_SAMPLE else self._answered
+        return {code: rows for code, rows in self._refusals.items() if code in ORG_FAULTS or rows > limit}
+
+    def _stopped_by_org(self) -> Outcome:
+        self._part.attempt = 0
+        said = ", ".join(f"{rows:,} rows with {code}" for code, rows in self._org_faults().items())
+        return Outcome(outcome="failed", reason=f"the org refuses {self._part.object}: {said}")
 
     def _finish(self) -> None:
         """The equation of the part, by key set."""
@@ -265,14 +321,8 @@ class _PartWork:
         settled = loaded.keys() | handed | {one.id for one in self._quarantine()}
         there = self._load.salesforce.present(self._part.object, within(self._mapping, self._ref, self._part.object))
         mine = {str(line[0]) for line in self._lines()}
-        known = (there & mine) - settled
+        self._leave((there & mine) - settled)
         todo = mine - there - settled
-        if self._leased and todo:
-            known |= self._take_leases(todo)
-            todo -= known
-        if known:
-            self._hand_over(known)
-            self._note(loaded, handed | known)
         self._save()  # whoever else is at it goes no further than this
         again: set[str] = set()
         until = self._load.now() + STEP_SECONDS
@@ -280,16 +330,22 @@ class _PartWork:
             if self._load.now() > until:
                 return Outcome(outcome="wait", wait_seconds=1)
             again |= self._rest_call(group)
+            if self._org_faults():
+                return self._stopped_by_org()
+        self._part.attempt += 1
+        if self._part.attempt >= ATTEMPTS:
+            self._give_up(again)
+            again = set()
         if not again:
             self._finish()
             return None
-        self._part.attempt += 1
-        if self._part.attempt >= ATTEMPTS:
-            self._part.attempt = 0
-            return Outcome(outcome="failed", reason=f"{len(again)} rows of {self._part.object} lose every lock")
         return Outcome(outcome="wait", wait_seconds=2**self._part.attempt)
 
     def _rest_call(self, lines: Sequence[Sequence[Any]]) -> set[str]:
+        if self._leased:
+            known = self._take_leases(line[0] for line in lines)
+            self._leave(known)
+            lines = [line for line in lines if line[0] not in known]
         bodies = [dict(line[1]) for line in lines if isinstance(line[1], Mapping)]
         answers = self._load.salesforce.create(self._part.object, bodies)
         loaded: dict[str, str] = {}
@@ -300,26 +356,26 @@ class _PartWork:
                 failed[row_id] = answer.error
                 continue
             loaded[row_id] = str(answer.id)
-        again = self._settle(loaded, failed)
-        for line in lines:
-            if line[0] in loaded:
-                self._attach(loaded[line[0]], line[2])
-        return again
+        bare = {line[0] for line in lines if line[0] in loaded and not self._attach(loaded[line[0]], line[2])}
+        return self._settle(loaded, failed, bare)
 
-    def _attach(self, record_id: str, files: Iterable[Sequence[str]]) -> None:
-        """Text beside a record. What fails, or never came to it, verification misses, and the live writers see to."""
-        for name, path, text in files:
-            try:
+    def _attach(self, record_id: str, files: Iterable[Sequence[str]]) -> bool:
+        """Text beside a record, before the ledger says that it is there: the live writers believe it. What fails verification misses, and
+        they see to."""
+        try:
+            for name, path, text in files:
                 self._load.salesforce.attach(record_id, File(name, path, text))
-            except OmsyncError as fault:
-                logger.warning("not attached", action="load", chunk=self._ref.name, code=fault.code)
+        except OmsyncError as fault:
+            logger.warning("not attached", action="load", chunk=self._ref.name, code=fault.code)
+            return False
+        return True
 
     def _lines(self) -> Iterator[list[Any]]:
         yield from read_lines(self._load.files, self._part.file)
 
     # ------------------------------------------------------------------------------------------------- the ledger's items
-    def _tell_ledger(self, loaded: Mapping[str, str]) -> None:
-        """Items of what was inserted."""
+    def _tell_ledger(self, loaded: Mapping[str, str], bare: Collection[str]) -> None:
+        """Items of what was inserted; of a record without its files none says that they are attached."""
         fingerprint = self._fingerprint()
         items: list[Item] = []
         for row_id, sobject, version, base, files in read_lines(self._load.files, f"{self._state.folder}/ledger.jsonl.gz"):
@@ -332,12 +388,14 @@ class _PartWork:
                     version=version,
                     save=0 if self._leased else INSERTED,
                     base=marks,
-                    files=files,
+                    files="" if row_id in bare else files,
                     mapping=fingerprint,
                 )
                 items.append(item)
-        # what was leased is at revision 1; anything else must be new: a live writer that was quicker knows better
-        self._load.ledger.save([replace(item, revision=1) for item in items] if self._leased else items)
+        if self._leased:
+            self._load.ledger.inserted(items, self._holder)
+        else:
+            self._load.ledger.save(items)  # they must be new: a live writer that was quicker knows better
 
     def _fingerprint(self) -> str:
         facts = self._load.facts(self._ref.migration, self._ref.run)
@@ -353,16 +411,17 @@ class _PartWork:
 
     def _take_leases(self, ids: Iterable[str]) -> set[str]:
         """Where Salesforce has no unique key for a live writer to run into, the ledger's item is taken first. -> Rows others know."""
-        until = int((self._load.now() + LEASE_SECONDS) * 1_000_000)
+        lease = Lease(self._holder, int((self._load.now() + LEASE_SECONDS) * 1_000_000))
         keys = [RecordKey(self._ref.table, row_id) for row_id in sorted(ids)]
-        items = [Item(key=key, object=self._part.object, lease=Lease(self._holder, until)) for key in keys]
-        taken = self._load.ledger.save(items)
+        taken = self._load.ledger.save([Item(key=key, object=self._part.object, lease=lease) for key in keys])
         doubtful = [key for key, ours in zip(keys, taken, strict=True) if not ours]
-        return {key.id for key, holder in zip(doubtful, self._load.ledger.holders(doubtful), strict=True) if holder != self._holder}
+        renewed = self._load.ledger.renew(doubtful, lease)
+        return {key.id for key, ours in zip(doubtful, renewed, strict=True) if not ours}
 
-    def _give_back(self, ids: Iterable[str]) -> None:
+    def _give_back(self, ids: Collection[str]) -> None:
         """Nothing is on its way: the live writers may try."""
-        self._load.ledger.release([RecordKey(self._ref.table, row_id) for row_id in ids], self._holder)
+        if ids:
+            self._load.ledger.release([RecordKey(self._ref.table, row_id) for row_id in ids], self._holder)
 
     # -------------------------------------------------------------------------------------------------------------- notes
     def _noted(self) -> tuple[dict[str, str], set[str]]:
@@ -386,8 +445,14 @@ class _PartWork:
         self._state.quarantined = len(known) + len(fresh)
         self._state.to_send = extracted - self._state.quarantined
 
-    def _hand_over(self, ids: Iterable[str]) -> None:
+    def _leave(self, ids: Collection[str]) -> None:
         """Rows that are the live writers' from now on."""
+        if ids:
+            self._hand_over(ids)
+            loaded, handed = self._noted()
+            self._note(loaded, handed.union(ids))
+
+    def _hand_over(self, ids: Iterable[str]) -> None:
         wanted = sorted(ids)
         hand_over(self._load.live, self._mapping, wanted)
         self._state.handed += len(wanted)

@@ -97,6 +97,7 @@ class ChunkState(_Model):
     quarantined: int = 0
     to_send: int = 0  # rows that must be in Salesforce
     second_pass: int = 0
+    relinked: int = 0  # how often the second pass was made: again only of what lost a lock
     handed: int = 0  # left to the live writers
     parts: list[Part] = Field(default_factory=list)
     inquiries: list[Inquiry] = Field(default_factory=list)
@@ -154,6 +155,7 @@ class Quarantined(_Model):
     code: str
     field: str | None = None
     message: str
+    refused: bool = False  # by Salesforce; else the mapping could not carry it, or it belongs to such a row
 
 
 class Mismatch(_Model):

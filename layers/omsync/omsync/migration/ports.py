@@ -13,7 +13,7 @@ from omsync.platform.errors import OmsyncError
 from omsync.salesforce.bulk import Job, QueryPage
 from omsync.sync.messages import MirrorMessage, SyncMessage
 from omsync.sync.ports import Written
-from omsync.sync.records import Item, RecordKey
+from omsync.sync.records import Item, Lease, RecordKey
 
 
 class Files(Protocol):
@@ -98,7 +98,9 @@ class Salesforce(Protocol):
         """Upload, and say that this is all."""
         ...
 
-    def look(self, job: str, *, query: bool = False) -> Job: ...
+    def look(self, job: str, *, query: bool = False) -> Job:
+        """The job now. Raises `NotFound` if it is gone."""
+        ...
 
     def abort(self, job: str, *, query: bool = False) -> None: ...
 
@@ -160,8 +162,12 @@ class Ledger(Protocol):
         """The second pass saved these records once more; where somebody else did too, the item is theirs."""
         ...
 
-    def holders(self, keys: Sequence[RecordKey]) -> list[str | None]:
-        """Whose lease an item is; None: no lease, or it is inserted already."""
+    def renew(self, keys: Sequence[RecordKey], lease: Lease) -> list[bool]:
+        """Extend leases of this holder, also those that ran out and that nobody has taken; False: the item is somebody else's, or inserted."""
+        ...
+
+    def inserted(self, items: Sequence[Item], holder: str) -> None:
+        """Save what was inserted under leases of this holder; an item that is not his any more is somebody else's to know."""
         ...
 
     def release(self, keys: Sequence[RecordKey], holder: str) -> None:

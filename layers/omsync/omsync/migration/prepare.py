@@ -24,6 +24,9 @@ OWNER_NAME = "Migration Owner"
 #: the only one that the mapping takes; inserts leave it out and get the load user's
 CURRENCY = "USD"
 GROUP_NAME = "Medical Group"
+#: takes no unique key, as far as is known: a row is inserted there under a lease
+KEYLESS = frozenset({"EmailMessage"})
+_KEY: Mapping[str, str] = {"unique": "is not unique", "externalId": "is no external id", "idLookup": "is no key for lookups"}
 #: rules of ours are named so; a trigger of ours is named after its object
 OWN_RULE = "OMSync_"
 _TYPES: dict[str, frozenset[str]] = {
@@ -232,6 +235,18 @@ class Prepare:
         there = self.org.count(target.object)
         detail = "; ".join(wrong) or f"as mapped; {there:,} records there now"
         yield Check(name=target.object, ok=not wrong, detail=detail, mend="deploy salesforce/, give OMSync_Load" if wrong else "")
+        if (key := fields.get(target.external_id.lower())) is not None and target.object not in KEYLESS:
+            yield _key_check(target, key)
+
+
+def _key_check(target: Target, key: Mapping[str, Any]) -> Check:
+    """That a row is inserted once rests on it: Salesforce itself must refuse a second record."""
+    wrong = [said for flag, said in _KEY.items() if not key.get(flag)]
+    mend = (
+        f"deploy salesforce/, or in Setup, Object Manager, {target.object}, {target.external_id}: tick External ID and Unique (Do not allow "
+        "duplicate values); records that bear the same value must go first"
+    )
+    return Check(name=f"{target.object}: {target.external_id}", ok=not wrong, detail="; ".join(wrong), mend=mend if wrong else "")
 
 
 def _limit_checks(limits: Mapping[str, tuple[int, int]]) -> Iterator[Check]:

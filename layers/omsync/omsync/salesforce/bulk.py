@@ -15,8 +15,9 @@ from typing import IO, Any, Literal
 
 import requests
 
-from omsync.platform.errors import Retryable
+from omsync.platform.errors import Permanent, Retryable
 from omsync.salesforce.client import SalesforceClient
+from omsync.salesforce.errors import NotFound
 
 type Operation = Literal["insert", "update", "upsert", "delete", "hardDelete"]
 type ResultKind = Literal["successfulResults", "failedResults", "unprocessedrecords"]
@@ -90,8 +91,13 @@ def _set_state(client: SalesforceClient, path: str, state: str) -> Job:
 
 
 def look(client: SalesforceClient, job_id: str, *, query: bool = False) -> Job:
-    """The job now."""
-    return _job(client.get_json(f"jobs/{'query' if query else 'ingest'}/{job_id}"))
+    """The job now. Raises `NotFound` if Salesforce has forgotten it: jobs are kept for seven days, and an admin may delete one sooner."""
+    try:
+        return _job(client.get_json(f"jobs/{'query' if query else 'ingest'}/{job_id}"))
+    except Permanent as fault:
+        if fault.code == "INVALIDJOB":  # the other word for an id that names no job
+            raise NotFound("no such job", code=fault.code) from None
+        raise
 
 
 def open_jobs(client: SalesforceClient, obj: str) -> Iterator[Job]:

@@ -42,6 +42,8 @@ _TRANSIENT = frozenset(
         "TOO_MANY_APEX_REQUESTS",
     }
 )
+#: what a trigger or flow met itself; its own code is in the message
+_WRAPPED = frozenset({"CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER"})
 _FOREIGN_KEY = re.compile(r"Foreign key external ID: (?P<value>\S+) not found for field (?P<field>\S+)")
 
 
@@ -76,7 +78,7 @@ def translate(code: str, message: str = "", fields: Sequence[str] = ()) -> Omsyn
         return Stale("a newer version is there already", code=STALE_TOKEN)
     if code == "REQUEST_LIMIT_EXCEEDED":
         return RequestLimit("the API requests of the last 24 hours are used up", code=code, after=60.0)
-    if code in _TRANSIENT:
+    if code in _TRANSIENT or (code in _WRAPPED and "UNABLE_TO_LOCK_ROW" in message):
         return Retryable("Salesforce asks to try again", code=code)
     if code == "INVALID_FIELD" and (found := _FOREIGN_KEY.search(message)):
         return MissingParent("a parent is not in Salesforce yet", field=found["field"], external_id=found["value"])
