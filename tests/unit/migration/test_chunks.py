@@ -688,6 +688,19 @@ def test_what_was_refused_and_is_mended_is_released_from_quarantine(world: World
     assert (state.verified, state.in_quarantine, state.rows) == (2, 0, 2)
 
 
+def test_what_salesforce_refused_is_asked_for_when_it_is_looked_at_again(world: World) -> None:
+    """Nothing changed in the OMS: an administrator has taken his rule away."""
+    world.oms.put("patient_allergies", *allergies(2))
+    world.org.refuse = refused("Substance__c", "nut 1")
+    world.whole(REF)
+    assert (world.chunks.read(REF).in_quarantine, world.live.asked) == (1, []), "not at once: it would be refused again"
+    values = world.org.records["Allergy__c"][row_id(1)] | {"OMS_Id__c": row_id(2), "Substance__c": "nut 1"}
+    world.live.answers[row_id(2)] = lambda: world.org.insert("Allergy__c", values)
+    again(world, REF)
+    assert world.live.asked == [("patient_allergies", row_id(2))]
+    assert (world.chunks.read(REF).verified, world.chunks.read(REF).in_quarantine) == (2, 0)
+
+
 def test_what_belongs_to_a_quarantined_row_is_not_sent_and_follows_it_when_it_is_mended(world: World) -> None:
     other = row_id(9)
     world.oms.put("patients", sample("patients", id=PATIENT, last_name="x" * 300), sample("patients", id=other, email=None))

@@ -112,7 +112,8 @@ class ChunkState(_Model):
     )  # reason -> rows that are not sent since they were extracted; below 0: that are now
     orphaned: int = 0  # rows that are not there because a parent is not: in quarantine with it
     released: int = 0  # rows of the quarantine that are there by now, every value
-    recalled: bool = False  # rows of the quarantine whose parents have come are the live writers' now
+    reopened: bool = False  # somebody has it looked at again
+    recalled: bool = False  # the live writers have been asked for rows of the quarantine
     tries: int = 0  # how often verification looked at rows that differ
     open_keys: int = 0  # rows that verification has not settled yet
     manifest_sha256: str = ""
@@ -141,7 +142,7 @@ class ChunkState(_Model):
 
     def reopen(self) -> None:
         """Verification may begin anew."""
-        self.phase, self.inquiries = "linked", []
+        self.phase, self.inquiries, self.reopened = "linked", [], True
         self.verified = self.missing = self.mismatched = self.unknown = self.orphaned = self.released = self.tries = self.open_keys = 0
         self.arrived = 0
         self.excused, self.recalled = {}, False

@@ -119,7 +119,7 @@ class _Check:
         if not asked and (reason := self._verify.held_up(self._ref.migration)):
             return Outcome(outcome="paused", wait_seconds=30, reason=reason)
         if self._state.quarantined and not self._state.recalled and (called := self._recall()):
-            return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine follow their parents")
+            return Outcome(outcome="wait", wait_seconds=RECALL_SECONDS, reason=f"{called} rows in quarantine are tried again")
         if self._state.tries == 0:
             waiting = self._ask()
             if waiting is not None:
@@ -134,17 +134,21 @@ class _Check:
 
     # ----------------------------------------------------------------------------------------------------- the quarantine
     def _recall(self) -> int:
-        """Ask the live writers for rows that only wait for a parent, where it has come. -> How many."""
-        ids = [row_id for part in self._refused(absent.CODE) for row_id in self._kin.complete(part)]
+        """Ask the live writers for rows that only waited for a parent, where it has come; and, when somebody has them looked at again, for
+        what Salesforce refused: perhaps the org has been mended. -> How many."""
+        waited = self._in_quarantine(lambda one: one["code"] == absent.CODE)
+        ids = [row_id for part in waited for row_id in self._kin.complete(part)]
+        if self._state.reopened:
+            ids += [row_id for part in self._in_quarantine(lambda one: bool(one.get("refused"))) for row_id in part]
         hand_over(self._verify.live, self._mapping, ids)
         self._state.handed += len(ids)
         self._state.recalled = True
         return len(ids)
 
-    def _refused(self, code: str | None = None) -> Iterator[Sequence[str]]:
+    def _in_quarantine(self, wanted: Callable[[Mapping[str, object]], bool] = lambda _: True) -> Iterator[Sequence[str]]:
         """Ids of the quarantine, a part at a time."""
         lines = read_lines(self._verify.files, self._name("quarantine"))
-        yield from batched((str(line["id"]) for line in lines if code in (None, line["code"])), REREAD, strict=False)
+        yield from batched((str(line["id"]) for line in lines if wanted(line)), REREAD, strict=False)
 
     # ------------------------------------------------------------------------------------------------------------ by Bulk
     def _ask(self) -> Outcome | None:
@@ -182,7 +186,7 @@ class _Check:
 
     def _compare_all(self) -> dict[str, int]:
         """-> Rows to look at themselves: whose hash is not found, or that changed, or that are new. OMS id -> version."""
-        refused = {row_id for part in self._refused() for row_id in part}
+        refused = {row_id for part in self._in_quarantine() for row_id in part}
         expected: dict[str, tuple[int, dict[str, str], list[str]]] = {}
         for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest")):
             if row_id not in refused:
@@ -228,7 +232,7 @@ class _Check:
         """Rows of the quarantine that are in Salesforce by now, every value: `arrived` tells which."""
         if not self._state.quarantined:
             return
-        released = [row_id for part in self._refused() for row_id in arrived(part)]
+        released = [row_id for part in self._in_quarantine() for row_id in arrived(part)]
         write_lines(self._verify.files, self._name("released"), released)
         self._state.released = len(released)
         self._state.verified += len(released)
