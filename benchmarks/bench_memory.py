@@ -1,4 +1,5 @@
 """Peak memory of the writers at the largest legal batches: 1,000 messages with as much in them as SQS, Lambda and Salesforce's fields take.
+And of the migration's extract of long rows, out of a PostgreSQL of its own.
 
     python benchmarks/bench_memory.py
 
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import resource
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +23,23 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import unquote
 
 import click
+import psycopg
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from local.oms import database
 from omsync.mapping import load_mappings
 from tests.unit.sync.test_mirror import row, uid
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES, LIMIT_MB = 1000, 256
+#: a table of long rows
+NOTES, CHARACTERS = 2000, 100_000
+EXTRACT = f"extract of {NOTES:,} notes of {CHARACTERS:,} characters"
 #: what Lambda hands over at most, and a message's frame in it
 EVENT_BYTES, FRAME_BYTES = 6 * 1024 * 1024, 700
 #: characters of Salesforce's longest text field
@@ -273,30 +282,93 @@ def measure(name: str, url: str, out: Any) -> None:
     )
 
 
+# ------------------------------------------------------------------------------------------------------------ the migration
+@dataclass(frozen=True)
+class Folder:
+    """The staging bucket, on disk."""
+
+    path: Path
+
+    def put(self, name: str, content: bytes | IO[bytes]) -> None:
+        with (self.path / name.replace("/", "_")).open("wb") as file:
+            file.write(content) if isinstance(content, bytes) else shutil.copyfileobj(content, file)
+
+
+def long_notes(url: str) -> None:
+    """A table of long rows, past its triggers."""
+    database.install(url)
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "INSERT INTO clinical_notes (patient_id, note_type, status, body, body_sha256)"
+            " SELECT gen_random_uuid(), 'soap', 'signed', repeat(md5(n::text), %s / 32), repeat('0', 64) FROM generate_series(1, %s) AS n",
+            [CHARACTERS, NOTES],
+        )
+
+
+def extract(url: str, out: Any) -> None:
+    """All of them as one chunk, in this process."""
+    from omsync.migration.model import ChunkRef
+    from omsync.migration.source import PostgresSource
+    from tests.unit.migration.world import World
+
+    world, ref = World(), ChunkRef(migration="m", run=3, table="clinical_notes", number=0)
+    with tempfile.TemporaryDirectory() as folder:
+        world.extract.source, world.extract.files = PostgresSource(url, load_mappings()), cast("Any", Folder(Path(folder)))
+        before, begun = _peak(), time.monotonic()
+        world.extract.run(ref)
+    rows = world.chunks.read(ref).rows
+    out.send({"peak_mb": _peak(), "before_mb": before, "seconds": round(time.monotonic() - begun, 1), "rows": rows})
+
+
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 @click.command()
-@click.option("--case", "names", multiple=True, help="only these")
+@click.option("--case", "names", multiple=True, type=click.Choice([*CASES, EXTRACT]), help="only these")
 def main(names: Sequence[str]) -> None:
     """Measure."""
-    own = multiprocessing.get_context("spawn")
-    report: dict[str, Any] = {"limit_mb": LIMIT_MB}
-    for name in names or CASES:
-        ours, theirs = own.Pipe()
-        server = own.Process(target=serve, args=(CASES[name][1], theirs), daemon=True)
-        server.start()
-        url = f"http://127.0.0.1:{ours.recv()}"
-        process = own.Process(target=partial(measure, name, url, theirs))
-        process.start()
-        report[name] = ours.recv() if ours.poll(300) else {"error": "no answer"}
-        process.join()
-        server.terminate()
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")  # of the processes
+    found = {name: of_extract() if name == EXTRACT else of_writer(name) for name in names or (*CASES, EXTRACT)}
+    report = {"limit_mb": LIMIT_MB, "peak_mb": max(one.get("peak_mb", 0) for one in found.values()), **found}
     folder = ROOT / ".local" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
+
+
+def of_writer(name: str) -> Any:
+    """A case, beside its stub server."""
+    own = multiprocessing.get_context("spawn")
+    ours, theirs = own.Pipe()
+    server = own.Process(target=serve, args=(CASES[name][1], theirs), daemon=True)
+    server.start()
+    try:
+        return answer_of(partial(measure, name, f"http://127.0.0.1:{ours.recv()}"))
+    finally:
+        server.terminate()
+
+
+def of_extract() -> Any:
+    """The extract, beside its PostgreSQL."""
+    with (
+        tempfile.TemporaryDirectory(prefix="omsync-bench-", ignore_cleanup_errors=True) as folder,
+        database.temporary(Path(folder) / "data") as url,
+    ):
+        long_notes(url)
+        return answer_of(partial(extract, url))
+
+
+def answer_of(work: Callable[[Any], None]) -> Any:
+    """What it sends from a process of its own."""
+    own = multiprocessing.get_context("spawn")
+    ours, theirs = own.Pipe()
+    process = own.Process(target=work, args=(theirs,))
+    process.start()
+    found = ours.recv() if ours.poll(300) else {"error": "no answer"}
+    process.join()
+    return found
 
 
 if __name__ == "__main__":

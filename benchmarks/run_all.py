@@ -73,6 +73,7 @@ _BULK += [("exported_per_second", "Bulk query, records/s"), ("memory_mb/peak", "
 BENCHES = (
     Bench("mapping", "bench_mapping.py"),
     Bench("seed", "bench_seed.py"),
+    Bench("memory", "bench_memory.py"),
     Bench("oms", "bench_oms.py", figures=_OMS),
     Bench("bulk", "bench_bulk.py", figures=_BULK),
     Bench("sync", "bench_sync.py", figures=[*_lags("OMS to Salesforce"), *_lags("Salesforce to OMS")], stack=True),

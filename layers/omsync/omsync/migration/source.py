@@ -6,9 +6,10 @@ the parent's id, so that siblings are in one chunk. Within a chunk rows are sort
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -18,8 +19,10 @@ from omsync.mapping.model import Embedded, Field, Mappings, Row, TableMapping
 from omsync.migration.model import ChunkRef
 from omsync.platform.errors import Permanent, Retryable
 
-#: rows fetched at a time
+#: rows fetched at a time where they are short: ids, people
 FETCH = 2000
+#: a chunk is one statement, for as long as its reader takes: a role's time-out is meant for shorter ones, and a function has its own
+OPTIONS = "-c default_transaction_read_only=on -c statement_timeout=0"
 
 
 def lock_field(mapping: TableMapping) -> Field | None:
@@ -63,7 +66,7 @@ class PostgresSource:
     def connection(self) -> Iterator[psycopg.Connection]:
         """A read-only transaction of one snapshot."""
         try:
-            with psycopg.connect(self.dsn, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
+            with psycopg.connect(self.dsn, connect_timeout=10, options=OPTIONS) as connection:
                 connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 yield connection
         except psycopg.OperationalError as fault:
@@ -89,15 +92,14 @@ class PostgresSource:
 
     @contextmanager
     def read(self, mapping: TableMapping, ref: ChunkRef) -> Iterator[tuple[str, Iterator[Row]]]:
-        """A chunk's rows with the snapshot they were read in."""
+        """A chunk's rows with the snapshot they were read in. They come one by one: whole pages of long texts would not fit into memory."""
         with self.connection() as connection:
             found = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
             snapshot = str(found[0]) if found else ""
             statement = self._select(connection, mapping, ref)
-            with connection.cursor(name="chunk", row_factory=dict_row) as cursor:
-                cursor.itersize = FETCH
-                cursor.execute(statement)
-                yield snapshot, iter(cursor)
+            rows = cast("Generator[Row]", connection.cursor(row_factory=dict_row).stream(statement))
+            with closing(rows):  # a reader that stops early would leave the statement running
+                yield snapshot, rows
 
     def _select(self, connection: psycopg.Connection, mapping: TableMapping, ref: ChunkRef) -> sql.Composed:
         selected: list[sql.Composable] = [
