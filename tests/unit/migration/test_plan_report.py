@@ -12,13 +12,14 @@ import pytest
 from omsync.mapping import TableMapping, load_mappings
 from omsync.migration.duplicates import Person
 from omsync.migration.examine import Examine, Examined
+from omsync.migration.files import read_lines
 from omsync.migration.model import Check, ChunkRef, Preflight
 from omsync.migration.plan import read_refs
 from omsync.migration.report import PlanReport, Reports
 from omsync.migration.storage import kilobytes
 from omsync.migration.survey import MISSING, Orphan, Survey, read_survey
 from tests.unit.mapping.samples import sample
-from tests.unit.migration.world import FACTS, World
+from tests.unit.migration.world import FACTS, Killed, World
 
 LIMITS = {"DataStorageMB": (10, 10), "FileStorageMB": (10, 10), "DailyBulkApiBatches": (100, 100), "DailyApiRequests": (1000, 1000)}
 SECRET = "Zebedee"
@@ -140,6 +141,35 @@ def test_a_survey_goes_on_where_it_stopped_and_begins_anew_with_another_plan(wor
     Survey(mappings, source, world.files, world.now).run("m", 2)
     assert source.asked == [*once, *once]
     assert len(read_survey(world.files, "m", 2).findings) == 2
+
+
+class Orders(Source):
+    """Two pairs by e-mail, of which one has the birth date in common too."""
+
+    def people(self, order: str) -> Iterator[Person]:
+        self.asked.append(order)
+        for number, name in enumerate(("lee", "lee", "zimmer", "zimmer") if order == "e-mail" else ("lee", "lee")):
+            yield Person(str(number), name, "ann", name, "1990-01-02")
+
+
+@pytest.mark.parametrize("die_at", range(1, 12))
+def test_each_order_of_people_is_a_unit_and_a_pair_is_told_once(die_at: int) -> None:
+    """Killed anywhere and called again, each time for one unit, until all is done."""
+    world, source = World(), Orders()
+    world.die_at = die_at
+    survey = Survey(load_mappings(), source, world.files, world.now, enough=0.015)
+    for _ in range(20):
+        try:
+            if survey.run("m", 2).outcome == "done":
+                break
+        except Killed:
+            continue
+    assert [source.asked.count(order) for order in source.orders] in ([1, 1], [2, 1], [1, 2]), "at most the one that was killed is repeated"
+    lines = list(read_lines(world.files, "migrations/m/run-2/duplicates.jsonl.gz"))
+    assert [(one, other, order) for one, other, _, _, order in lines] == [("0", "1", "birth date"), ("2", "3", "e-mail")]
+    told = read_survey(world.files, "m", 2)
+    assert told.pairs == {"duplicate": 2}
+    assert [row_id for finding in told.findings if finding.kind == "duplicate" for row_id in finding.ids] == ["0 1", "2 3"]
 
 
 def test_chunks_add_up() -> None:

@@ -3,7 +3,7 @@
     survey.json          units that are done, and the findings
     duplicates.jsonl.gz  all pairs found: [id, id, grade, weight, what they have in common]
 
-A survey is made of units (a reference; all orders of people); what is done is noted, so that an invocation that runs out of time is
+A survey is made of units (a reference; an order of people); what is done is noted, so that an invocation that runs out of time is
 continued by the next.
 """
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from omsync.mapping import Mappings, TableMapping
 from omsync.migration.duplicates import Grade, Pair, Person, pairs
-from omsync.migration.files import Lines
+from omsync.migration.files import Lines, read_lines
 from omsync.migration.findings import Finding, Findings, Weight
 from omsync.migration.model import Outcome, run_folder
 from omsync.migration.plan import read_plan
@@ -110,7 +110,8 @@ class Survey:
             for column in parents(mapping):
                 yield f"{mapping.table}.{column}", partial(self._orphans, mapping, column)
             if mapping.table == PEOPLE:
-                yield "duplicates", partial(self._duplicates, folder, known)
+                for order in self.source.orders:
+                    yield _unit(order), partial(self._duplicates, order, folder, known)
 
     def _orphans(self, mapping: TableMapping, column: str) -> list[Finding]:
         found, parent = Findings(), parents(mapping)[column]
@@ -123,23 +124,30 @@ class Survey:
             )
         return found.all()
 
-    def _duplicates(self, folder: str, known: Surveyed) -> list[Finding]:
-        """All orders, each pair once. The pairs are kept on disk, and a number of each to know it again."""
-        found, seen, lines = Findings(), set[int](), Lines()
+    def _duplicates(self, order: str, folder: str, known: Surveyed) -> list[Finding]:
+        """Pairs that no order before has found. All are kept on disk, and a number of each to know it again."""
+        found, seen, lines, name = Findings(), set[int](), Lines(), f"{folder}/duplicates.jsonl.gz"
         try:
-            for order in self.source.orders:
-                for pair in pairs(self.source.people(order)):
-                    number = hash((pair.one, pair.other))
-                    if number in seen or len(seen) >= MOST_PAIRS:
-                        continue
-                    seen.add(number)
-                    lines.json([pair.one, pair.other, pair.grade, pair.weight, order])
-                    known.pairs[pair.grade] = known.pairs.get(pair.grade, 0) + 1
-                    found.note(_twice(pair), f"{pair.one} {pair.other}")
-            lines.save(self.files, f"{folder}/duplicates.jsonl.gz")
+            for line in read_lines(self.files, name):
+                if _unit(line[-1]) in known.done:  # else it is of another plan, or this order was interrupted
+                    seen.add(hash((line[0], line[1])))
+                    lines.json(line)
+            for pair in pairs(self.source.people(order)):
+                number = hash((pair.one, pair.other))
+                if number in seen or len(seen) >= MOST_PAIRS:
+                    continue
+                seen.add(number)
+                lines.json([pair.one, pair.other, pair.grade, pair.weight, order])
+                known.pairs[pair.grade] = known.pairs.get(pair.grade, 0) + 1
+                found.note(_twice(pair), f"{pair.one} {pair.other}")
+            lines.save(self.files, name)
         finally:
             lines.close()
         return found.all()
+
+
+def _unit(order: str) -> str:
+    return f"duplicates: {order}"
 
 
 def _twice(pair: Pair) -> Finding:
