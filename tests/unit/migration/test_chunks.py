@@ -13,7 +13,7 @@ import pytest
 
 from omsync.mapping import compile_mapping, load_mappings
 from omsync.mapping.outward import File
-from omsync.migration.files import read_lines
+from omsync.migration.files import read_lines, write_lines
 from omsync.migration.load import LEASE_SECONDS, STEP_SECONDS
 from omsync.migration.model import ATTEMPTS, ChunkRef, ChunkState
 from omsync.migration.plan import chunks_of, read_refs, size_of
@@ -824,6 +824,20 @@ def test_long_texts_are_never_all_in_memory(world: World) -> None:
         tracemalloc.stop()
     assert len(world.org.records["Clinical_Note__c"]) == 250
     assert peak < 15_000_000, f"{peak:,} bytes"
+
+
+@pytest.mark.parametrize("left", [1, None], ids=["shorter", "gone"])
+def test_a_manifest_that_is_not_as_it_was_written_proves_nothing(world: World, left: int | None) -> None:
+    world.oms.put("patient_allergies", *allergies(3))
+    for step in (world.extract.run, world.load.run, world.link.run):
+        world.until_done(step, REF)
+    name = f"{world.chunks.read(REF).folder}/manifest.jsonl.gz"
+    if left is None:
+        del world.files[name]
+    else:
+        write_lines(world.files, name, list(read_lines(world.files, name))[:left])
+    with pytest.raises(Permanent, match=r"manifest.jsonl.gz is (gone|not as it was written)"):
+        world.verify.run(REF)
 
 
 def test_a_step_that_comes_late_changes_nothing(world: World) -> None:

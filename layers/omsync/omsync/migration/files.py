@@ -139,17 +139,24 @@ class CsvParts:
             self._lines.close()
 
 
-def read_lines(files: Files, name: str) -> Iterator[Any]:
-    """The JSON lines of a file; nothing if there is none."""
+def read_lines(files: Files, name: str, *, sha256: str = "") -> Iterator[Any]:
+    """The JSON lines of a file; nothing if there is none. With `sha256` it must be there, and as it was written."""
     packed = files.open(name)
+    if packed is None and sha256:
+        raise _gone(name)
     if packed is None:
         return
+    digest = hashlib.sha256()
     with packed, gzip.open(packed, "rb") as lines:
         for line in lines:
+            if sha256:
+                digest.update(line)
             try:
                 yield from_json(line)  # three times as fast as json.loads
             except ValueError:  # half a surrogate pair, which is no UTF-8: see `canonical`
                 yield json.loads(line)
+    if sha256 and digest.hexdigest() != sha256:
+        raise Permanent(f"{name} is not as it was written", code="migration.file")
 
 
 def write_lines(files: Files, name: str, values: Iterable[object]) -> str:
@@ -207,9 +214,13 @@ def csv_ids(files: Files, part: Part) -> set[str]:
 def _unpacked(files: Files, part: Part) -> Iterator[IO[bytes]]:
     packed = files.open(part.file)
     if packed is None:
-        raise Permanent(f"{part.file} is gone", code="migration.file")
+        raise _gone(part.file)
     with packed, gzip.open(packed, "rb") as raw:
         yield cast("IO[bytes]", raw)
+
+
+def _gone(name: str) -> Permanent:
+    return Permanent(f"{name} is gone", code="migration.file")
 
 
 def _rows(raw: IO[bytes]) -> tuple[list[str], int, Iterator[list[str]]]:

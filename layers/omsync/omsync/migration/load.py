@@ -371,7 +371,7 @@ class _PartWork:
         return True
 
     def _lines(self) -> Iterator[list[Any]]:
-        yield from read_lines(self._load.files, self._part.file)
+        yield from read_lines(self._load.files, self._part.file, sha256=self._part.sha256)
 
     # ------------------------------------------------------------------------------------------------- the ledger's items
     def _tell_ledger(self, loaded: Mapping[str, str], bare: Collection[str]) -> None:

@@ -188,7 +188,7 @@ class _Check:
         """-> Rows to look at themselves: whose hash is not found, or that changed, or that are new. OMS id -> version."""
         refused = {row_id for part in self._in_quarantine() for row_id in part}
         expected: dict[str, tuple[int, dict[str, str], list[str]]] = {}
-        for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest")):
+        for row_id, version, hashes, *titles in read_lines(self._verify.files, self._name("manifest"), sha256=self._state.manifest_sha256):
             if row_id not in refused:
                 expected[row_id] = version, hashes, titles[0] if titles else []
         changed = {row_id: version for row_id, version in read_lines(self._verify.files, self._name("changed")) if row_id not in refused}
