@@ -173,6 +173,15 @@ def test_tables_are_recoverable_encrypted_and_retained(template: dict[str, Any])
         assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
 
 
+def test_values_of_rows_expire_in_the_staging_bucket() -> None:
+    """Bodies of messages and a migration's extracts; old versions of everything."""
+    template = yaml.load((ROOT / "template.yaml").read_text(), CloudFormation)
+    rules = template["Resources"]["StagingBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    days = {rule["Prefix"]: by_default(template, rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule}
+    assert days == {"payloads/": 15, "extracts/": 30}
+    assert [rule["NoncurrentVersionExpiration"] for rule in rules if "NoncurrentVersionExpiration" in rule] == [{"NoncurrentDays": 7}]
+
+
 def test_the_key_admits_the_services_that_need_it() -> None:
     template = yaml.load((ROOT / "template.yaml").read_text(), CloudFormation)
     services: set[str] = set()

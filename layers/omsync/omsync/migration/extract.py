@@ -152,7 +152,7 @@ class _Sheet:
         self.rows, self._to_send = 0, 0
         self._staff = frozenset(facts.staff)
         self._csv = {
-            target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, state.folder)
+            target.object: CsvParts(target.object, csv_header(target, audit_fields=facts.audit_fields), self._files, state.values_folder)
             for target in self._mapping.targets
         }
         self._rest: dict[str, Lines] = {}
@@ -253,7 +253,7 @@ class _Sheet:
             parts.close()
             state.parts += parts.parts
             if rest := self._rest.get(parts.object):
-                name = f"{folder}/{parts.object}.rest.jsonl.gz"
+                name = f"{state.values_folder}/{parts.object}.rest.jsonl.gz"
                 digest = rest.save(self._files, name)
                 state.parts.append(Part(object=parts.object, file=name, kind="rest", rows=rest.rows, bytes=rest.raw, sha256=digest))
         state.second_pass, state.quarantined = self._second.rows, self._quarantine.rows

@@ -1,7 +1,7 @@
 """A chunk's files: what the extract writes and the load reads. None of them is ever whole in memory.
 
     <Object>.<n>.csv.gz   lines for one Bulk job, header first, at most 90 MB raw
-    <Object>.rest.jsonl.gz  records that Bulk cannot carry: long text, files
+    <Object>.rest.jsonl.gz  records that Bulk cannot carry: long text, files; only these two hold values, in a folder that expires
     <either of these>.notes  what became of its rows: [id, Salesforce id], no id where the live writers have it
     manifest.jsonl.gz     a line a row that must be in Salesforce: [id, version, {object: hash of its normal values}]
     ledger.jsonl.gz       shared tables: [id, object, version, base, digest of files]

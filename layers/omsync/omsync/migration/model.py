@@ -122,6 +122,11 @@ class ChunkState(_Model):
     finished_at: dict[str, float] = Field(default_factory=dict)  # step -> when, since 1970
     failure: str = ""
 
+    @property
+    def values_folder(self) -> str:
+        """Where the rows' values are. What is there expires; in all other files are ids, counts and hashes, and they are kept."""
+        return self.folder.replace("migrations/", "extracts/", 1)
+
     def count(self, reason: str) -> None:
         """A row that is not sent, for this reason."""
         self.not_sent[reason] = self.not_sent.get(reason, 0) + 1
