@@ -209,12 +209,39 @@ def test_no_statement_allows_everything(template: dict[str, Any]) -> None:
     unbound |= {f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")}
     unbound |= {"logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"}
     for name, function in of_type(template, "AWS::Serverless::Function", "AWS::Serverless::StateMachine").items():
-        for policy in function["Properties"].get("Policies", []):
-            for statement in policy.get("Statement", []) if isinstance(policy, dict) else []:
-                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                assert not any(action.endswith(":*") or action == "*" for action in actions), name
-                if statement["Resource"] == "*":
-                    assert set(actions) <= unbound, name
+        for statement in statements(function):
+            assert not any(action.endswith(":*") or action == "*" for action in actions(statement)), name
+            if statement["Resource"] == "*":
+                assert set(actions(statement)) <= unbound, name
+
+
+def references(value: Any) -> Iterator[str]:
+    """Logical ids of all Refs and GetAtts inside."""
+    if isinstance(value, dict):
+        if (name := named(value)) is not None:
+            yield name
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from references(one)
+
+
+def statements(function: Resource) -> Iterator[dict[str, Any]]:
+    for policy in function["Properties"].get("Policies", []):
+        yield from policy.get("Statement", []) if isinstance(policy, dict) else []
+
+
+def actions(statement: dict[str, Any]) -> list[str]:
+    return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+
+
+def test_a_function_may_use_the_tables_and_secrets_that_its_variables_name(template: dict[str, Any]) -> None:
+    stores = set(of_type(template, "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"))
+    common = set(references(template.get("Globals", {}).get("Function", {}).get("Environment"))) & stores
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        told = set(references(function["Properties"].get("Environment"))) & stores
+        may = {store for statement in statements(function) for store in references(statement["Resource"])} & stores
+        assert told <= may <= told | common, name
 
 
 def test_the_dashboard_is_readable_and_shows_metrics_that_are_written() -> None:

@@ -94,12 +94,6 @@ class _Common:
         """What is in quarantine."""
         return Absentees(load_mappings(), self.files, self.chunks)
 
-    @cached_property
-    def digests(self) -> Digests:
-        """The ledger's hashes."""
-        ring = settings.key_ring(self.told.ledger_secret_arn)
-        return Digests(ring.keys, ring.current)
-
 
 @dataclass
 class _Kept[**P, T]:
@@ -156,6 +150,12 @@ class SourceSteps(_Common):
         return Survey(load_mappings(), PostgresSurvey(self.source, load_mappings()), self.files)
 
     @cached_property
+    def digests(self) -> Digests:
+        """The ledger's hashes."""
+        ring = settings.key_ring(self.told.ledger_secret_arn)
+        return Digests(ring.keys, ring.current)
+
+    @cached_property
     def extract(self) -> Extract:
         """Extracts chunks."""
         absent = _Kept(self.absentees.before)
@@ -194,8 +194,8 @@ class OrgSteps(_Common):
 
     @cached_property
     def ledger(self) -> LedgerItems:
-        """The sync's ledger."""
-        return LedgerItems(DynamoLedger(aws.dynamodb(), self.told.ledger_table))
+        """The sync's ledger, which only the load writes."""
+        return LedgerItems(DynamoLedger(aws.dynamodb(), settings.load(settings.LedgerTable).ledger_table))
 
     @cached_property
     def load(self) -> Load:

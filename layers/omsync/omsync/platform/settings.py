@@ -79,11 +79,20 @@ class Lifecycle(BaseSettings):
     lifecycle_queue_url: str
 
 
-class Ledger(BaseSettings):
-    """What is known of shared records, hashed with this key."""
+class LedgerTable(BaseSettings):
+    """What is known of shared records."""
 
     ledger_table: str
+
+
+class LedgerKey(BaseSettings):
+    """What values are hashed with."""
+
     ledger_secret_arn: str
+
+
+class Ledger(LedgerTable, LedgerKey):
+    """The ledger, read and written."""
 
 
 class OmsDoor(Settings, Queues, Lifecycle, Staging):
@@ -126,13 +135,11 @@ class BreakerRound(Settings, Oms, Salesforce, State):
     sweep_function: str
 
 
-class MigrationSource(Settings, OmsDatabase, Queues, State, Staging, Ledger):
+class MigrationSource(Settings, OmsDatabase, Queues, State, Staging, LedgerKey):
     """The migration's steps beside the OMS's database."""
 
-    org_time_zone: str = "America/New_York"
 
-
-class Migration(Settings, Oms, Salesforce, Queues, State, Staging, Ledger):
+class Migration(Settings, Oms, Salesforce, Queues, State, Staging):
     """The migration's steps that call Salesforce. `api_reserve`: the share of the daily API requests that live traffic keeps."""
 
     org_time_zone: str = "America/New_York"
