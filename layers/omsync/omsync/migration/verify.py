@@ -34,8 +34,8 @@ LOOKS = (1, 1, 2, 3, 5, 8, 13, 20, 30, 60, 60)
 RECALL_SECONDS = 10
 #: the field of a record that another one has the OMS id of
 TWICE = "OMS_Id__c: two records have it"
-#: rows read again at a time
-REREAD = 500
+#: rows read again at a time: one query's ids, and not too many long notes
+REREAD = 200
 #: records whose polymorphic parents are looked up at once
 PAGE = 2000
 
