@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from omsync.migration.control import Gate
 from omsync.migration.model import Certificate
 from omsync.migration.plan import CHUNK_ROWS
 from omsync.migration.report import PlanReport
@@ -26,7 +27,6 @@ from ops.connections import Connections, told
 RUNS = (1, 2, 3, 4)
 #: of executions that are looked at to find what is under way
 RECENT = 20
-type Gate = Literal["start", "certificate"]
 type Answer = dict[str, Any]
 
 
@@ -159,16 +159,7 @@ class Machine:
 
     def approve(self, run: int, gate: Gate, by: str) -> bool:
         """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait."""
-        token = self.ask("approve", run=run, gate=gate, by=by).get("token")
-        if not token:
-            return False
-        gone = self._states.exceptions
-        with told("approval"):
-            try:
-                self._states.send_task_success(taskToken=token, output="{}")
-            except (gone.TaskTimedOut, gone.TaskDoesNotExist, gone.InvalidToken):
-                return False  # who asked was stopped meanwhile
-        return True
+        return bool(self.ask("approve", run=run, gate=gate, by=by)["waited"])
 
     # -------------------------------------------------------------------------------------------------------------- files
     def get(self, name: str) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,6 +10,7 @@ from omsync.migration.certificate import page
 from omsync.migration.control import Control
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import read_refs
+from omsync.platform.errors import OmsyncError, Retryable
 from omsync.salesforce.client import Usage
 from tests.unit.mapping.samples import sample
 from tests.unit.migration.test_chunks import row_id
@@ -37,8 +38,24 @@ def world() -> World:
     return world
 
 
-def control(world: World, usage: Usage = Usage(0, 100)) -> Control:  # noqa: B008  (frozen)
-    return Control(world.files, world.states, world.judge, Cursor(), world.live, lambda: usage, now=world.now)
+@dataclass
+class Tokens:
+    """Task tokens given back; `gone`: who waited is not there any more."""
+
+    given: list[str] = field(default_factory=list)
+    gone: bool = False
+    fault: OmsyncError | None = None
+
+    def release(self, token: str) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        self.given.append(token)
+        return not self.gone
+
+
+def control(world: World, usage: Usage = Usage(0, 100), tokens: Tokens | None = None) -> Control:  # noqa: B008  (frozen)
+    release = (tokens or Tokens()).release
+    return Control(world.files, world.states, world.judge, Cursor(), world.live, lambda: usage, release, now=world.now)
 
 
 def finished(world: World) -> list[ChunkRef]:
@@ -142,9 +159,71 @@ def test_work_holds_still_while_paused_or_short_of_budget(world: World) -> None:
     assert "API budget" in str(control(world, Usage(90, 100)).held_up("m"))
 
 
-def test_an_approval_hands_out_the_token_that_waits_once(world: World) -> None:
-    steering = control(world)
+def test_an_approval_gives_the_token_that_waits_back_once(world: World) -> None:
+    tokens = Tokens()
+    steering = control(world, tokens=tokens)
     steering.ask("m", 1, "start", "secret-token")
-    assert steering.approve("m", 1, "start", "Ada") == "secret-token"
-    assert steering.approve("m", 1, "start", "Ada") is None
+    assert tokens.given == []
+    assert steering.approve("m", 1, "start", "Ada")
+    assert not steering.approve("m", 1, "start", "Ada"), "nothing waits any more"
+    assert tokens.given == ["secret-token"]
     assert steering.approved("m", 1, "start") == "Ada"
+
+
+def test_an_approval_for_somebody_who_is_gone_is_written_down(world: World) -> None:
+    steering = control(world, tokens=Tokens(gone=True))
+    steering.ask("m", 1, "start", "of a stopped execution")
+    assert not steering.approve("m", 1, "start", "Ada")
+    assert steering.approved("m", 1, "start") == "Ada"
+    assert steering.steering("m").waits_for == {}
+
+
+def test_who_asks_for_what_is_approved_already_goes_on_at_once(world: World) -> None:
+    """The approval fell between `IsApproved` and `ask`."""
+    tokens = Tokens()
+    steering = control(world, tokens=tokens)
+    steering.approve("m", 1, "start", "Ada")
+    steering.ask("m", 1, "start", "late")
+    assert tokens.given == ["late"]
+    assert steering.steering("m").waits_for == {}
+
+
+def test_a_token_that_could_not_be_given_back_still_waits(world: World) -> None:
+    tokens = Tokens(fault=Retryable("AWS asks to try again", code="aws.busy"))
+    steering = control(world, tokens=tokens)
+    steering.ask("m", 1, "start", "secret-token")
+    with pytest.raises(Retryable):
+        steering.approve("m", 1, "start", "Ada")
+    assert steering.steering("m").waits_for == {"1/start": "secret-token"}
+    tokens.fault = None
+    assert steering.approve("m", 1, "start", "Ada")
+
+
+def test_who_steers_at_the_same_time_undoes_nothing(world: World) -> None:
+    """Between the reading of one and its writing, others ask, approve and pause."""
+    tokens = Tokens()
+    steering, other = control(world, tokens=tokens), control(world, tokens=tokens)
+    steering.ask("m", 1, "start", "first")
+    read, others = world.states.read, [
+        lambda: other.ask("m", 2, "start", "second"),
+        lambda: other.pause("m", paused=True, by="Grace"),
+        lambda: other.approve("m", 3, "start", "Grace"),
+    ]  # fmt: skip
+
+    def overtaken(key: str) -> str | None:
+        found = read(key)
+        if others:
+            others.pop()()
+        return found
+
+    world.states.read = overtaken  # type: ignore[method-assign]
+    assert steering.approve("m", 1, "start", "Ada")
+    found = steering.steering("m")
+    assert (found.paused, found.waits_for, set(found.approved)) == (True, {"2/start": "second"}, {"1/start", "3/start"})
+    assert tokens.given == ["first"]
+
+
+def test_who_is_always_overtaken_says_so(world: World) -> None:
+    world.states.replace = lambda *_, **__: False  # type: ignore[method-assign]
+    with pytest.raises(Retryable):
+        control(world).pause("m", paused=True, by="Ada")

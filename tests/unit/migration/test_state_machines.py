@@ -52,10 +52,10 @@ def test_states_are_reachable_and_lead_to_states_that_exist(name: str) -> None:
 def test_functions_are_retried_with_jitter_and_their_crash_is_caught(name: str) -> None:
     for machine in machines(load(name)):
         for label, state in machine["States"].items():
-            if state["Type"] == "Task" and state["Resource"].startswith("${"):
+            if state["Type"] == "Task" and (state["Resource"].startswith("${") or "lambda:invoke" in state["Resource"]):
                 assert state["Retry"][0]["JitterStrategy"] == "FULL", label
                 assert state["Catch"][0]["ErrorEquals"] == ["States.ALL"], label
-                assert state["TimeoutSeconds"] <= 900, label
+                assert state["TimeoutSeconds"] <= 900 or "waitForTaskToken" in state["Resource"], label
 
 
 def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
@@ -116,6 +116,7 @@ def test_approvals_wait_for_a_token_and_end() -> None:
     asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
     assert len(asks) == 2
     assert all(state["TimeoutSeconds"] <= 7 * 86_400 and state["Catch"] for state in asks)
+    assert all(one["ErrorEquals"] == ["States.TaskFailed"] for state in asks for one in state["Retry"]), "a week without a word is no fault"
 
 
 def test_no_run_begins_after_one_that_failed() -> None:

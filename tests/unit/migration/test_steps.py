@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from omsync.migration.steps import AGAIN, control_step, load_step, verify_step
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.salesforce.client import Usage
 from tests.unit.mapping.samples import sample
-from tests.unit.migration.test_certificate import Cursor
+from tests.unit.migration.test_certificate import Cursor, Tokens
 from tests.unit.migration.test_chunks import row_id
 from tests.unit.migration.world import World
 
@@ -28,12 +28,15 @@ class Steps:
     world: World
     backlog: int = 0
     usage: Usage = Usage(0, 100)  # noqa: RUF009  (frozen)
+    tokens: Tokens = field(default_factory=Tokens)
 
     def __post_init__(self) -> None:
         world = self.world
         self.files, self.chunks, self.load, self.link, self.verify = world.files, world.chunks, world.load, world.link, world.verify
         live = Backlog(lambda: self.backlog)
-        self.control = Control(world.files, world.states, world.judge, Cursor(), live, lambda: self.usage, now=world.now)  # type: ignore[arg-type]
+        self.control = Control(
+            world.files, world.states, world.judge, Cursor(), live, lambda: self.usage, self.tokens.release, now=world.now
+        )  # type: ignore[arg-type]
         self.load.held_up = self.link.held_up = self.control.held_up
         self.prepare: Any = None
 
@@ -133,6 +136,30 @@ def test_what_failed_is_judged_at_the_runs_end(steps: Steps) -> None:
     answer = control_step(steps, {"step": "judge", "migration": "m", "run": 1})
     assert answer["outcome"] == "failed"
     assert "chunks not verified" in answer["reason"]
+
+
+def test_who_could_not_ask_crashes_so_that_it_is_called_again(steps: Steps) -> None:
+    """A state that waits for a token reads no answer: with one, the run would wait for an approval that nobody is asked for."""
+
+    def busy(*_: object, **__: object) -> bool:
+        raise Retryable("AWS asks to try again", code="aws.busy")
+
+    replace, steps.world.states.replace = steps.world.states.replace, busy  # type: ignore[method-assign]
+    event = {"step": "ask", "migration": "m", "run": 1, "gate": "start", "token": "t"}
+    with pytest.raises(Retryable):
+        control_step(steps, event)
+    steps.world.states.replace = replace  # type: ignore[method-assign]
+    assert control_step(steps, event)["outcome"] == "done"
+    assert control_step(steps, {"step": "status", "migration": "m", "run": 1})["waits_for"] == ["1/start"]
+
+
+def test_an_approval_tells_whether_somebody_waited_and_no_token(steps: Steps) -> None:
+    told = {"migration": "m", "run": 1, "gate": "start"}
+    control_step(steps, {"step": "ask", "token": "secret-token", **told})
+    answer = control_step(steps, {"step": "approve", "by": "Ada", **told})
+    assert answer["waited"] is True
+    assert "secret-token" not in str(answer)
+    assert control_step(steps, {"step": "approve", "by": "Ada", **told})["waited"] is False
 
 
 @pytest.mark.parametrize("step", [load_step, verify_step, control_step])

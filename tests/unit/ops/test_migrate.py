@@ -30,9 +30,6 @@ class Exceptions:
 
     ExecutionDoesNotExist = _refusal("ExecutionDoesNotExist")
     ValidationException = _refusal("ValidationException")
-    TaskTimedOut = _refusal("TaskTimedOut")
-    TaskDoesNotExist = _refusal("TaskDoesNotExist")
-    InvalidToken = _refusal("InvalidToken")
     NoSuchKey = _refusal("NoSuchKey")
 
 
@@ -47,8 +44,8 @@ class Stack:
     stuck: bool = False  # nothing ends
     waits_for: list[str] = field(default_factory=list)
     paused: bool = False
-    tokens: list[str] = field(default_factory=list)
-    token_error: Any = None
+    approvals: list[tuple[str, str]] = field(default_factory=list)  # (run/gate, by whom)
+    gone: bool = False  # who waited was stopped meanwhile
     exceptions: type[Exceptions] = Exceptions
 
     def client(self, service: str) -> Any:
@@ -109,11 +106,6 @@ class Stack:
             raise self.exceptions.ExecutionDoesNotExist
         self.executions[executionArn]["status"] = "ABORTED"
 
-    def send_task_success(self, taskToken: str, output: str) -> None:  # noqa: N803
-        if self.token_error is not None:
-            raise self.token_error
-        self.tokens.append(taskToken)
-
     # ---------------------------------------------------------------------------------------------- files and the function
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         if Key not in self.files:
@@ -135,9 +127,10 @@ class Stack:
             self.paused = more["paused"]
         if step == "approve":
             gate = f"{more['run']}/{more['gate']}"
-            token = f"token of {gate}" if gate in self.waits_for else None
+            waited = gate in self.waits_for
+            self.approvals.append((gate, more["by"]))
             self.waits_for = [one for one in self.waits_for if one != gate]
-            return {"token": token}
+            return {"waited": waited and not self.gone}
         held_up = "paused by Ada" if self.paused else None
         return {"certified_run": self.certified, "paused": self.paused, "held_up": held_up, "waits_for": self.waits_for, "tables": []}
 
@@ -238,12 +231,12 @@ def test_stop_ends_the_execution_and_its_run_and_resume_goes_on(stack: Stack) ->
 def test_what_waits_is_approved_by_name(stack: Stack) -> None:
     stack.waits_for = ["2/start"]
     assert "run 2: start approved by Ada" in run("approve", "--by", "Ada").output
-    assert stack.tokens == ["token of 2/start"]
+    assert stack.approvals == [("2/start", "Ada")]
     assert "nothing waits for it yet" in run("approve", "--run", "3", "--gate", "certificate", "--by", "Ada").output
 
 
 def test_an_approval_for_somebody_who_is_gone_is_written_down(stack: Stack) -> None:
-    stack.waits_for, stack.token_error = ["1/start"], stack.exceptions.TaskTimedOut()
+    stack.waits_for, stack.gone = ["1/start"], True
     assert "nothing waits for it yet" in run("approve", "--by", "Ada").output
 
 
@@ -298,7 +291,7 @@ def test_a_person_at_the_keyboard_is_asked(stack: Stack, monkeypatch: pytest.Mon
     done = CliRunner().invoke(cli, ["start", "--run", "1", "--by", "Ada"], input="y\n")
     assert done.exit_code == 0, done.output
     assert "run 1: approve the start?" in done.output
-    assert stack.tokens == ["token of 1/start"]
+    assert stack.approvals == [("1/start", "Ada")]
 
 
 def test_every_command_has_help(stack: Stack) -> None:

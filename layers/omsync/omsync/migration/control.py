@@ -21,15 +21,25 @@ from omsync.salesforce.client import Usage
 CURSOR = "migration/certified_run"
 #: messages that a company at work always has under way
 CAUGHT_UP = 200
+#: how often a change is made anew on what others have saved meanwhile
+TRIES = 10
+
+
+type Gate = Literal["start", "certificate"]
 
 
 class Steering(BaseModel):
     """A migration as its operator steers it. `waits_for`: what a task token waits for; it is shown to nobody."""
 
+    revision: int = 0  # of the item; a write that would follow another one is refused
     paused: bool = False
     paused_by: str = ""
     waits_for: dict[str, str] = Field(default_factory=dict)  # "<run>/<gate>" -> task token
     approved: dict[str, str] = Field(default_factory=dict)  # "<run>/<gate>" -> by whom
+
+    def by(self, run: int, gate: Gate) -> str | None:
+        """Who approved."""
+        return self.approved.get(f"{run}/{gate}")
 
 
 class CursorStore(Protocol):
@@ -50,17 +60,28 @@ class Control:
     cursors: CursorStore
     live: Live
     usage: Callable[[], Usage]
+    release: Callable[[str], bool]  # give a task token back; False: nobody waits for it any more
     api_reserve: float = 0.2
     backlog_limit: int = 20_000
     now: Callable[[], float] = time.time
 
     def steering(self, migration: str) -> Steering:
         """As saved."""
-        found = self.states.read(f"migration/{migration}")
+        found = self.states.read(_key(migration))
         return Steering.model_validate_json(found) if found is not None else Steering()
 
-    def _steer(self, migration: str, steering: Steering) -> None:
-        self.states.write(f"migration/{migration}", steering.model_dump_json())
+    def _steer[T](self, migration: str, change: Callable[[Steering], T]) -> T:
+        """Make a change and save it; what the change says. Of two at once the later one is made anew, on what the other one saved.
+
+        Raises `Retryable` if others were quicker each time.
+        """
+        for _ in range(TRIES):
+            steering = self.steering(migration)
+            said = change(steering)
+            seen, steering.revision = steering.revision, steering.revision + 1
+            if self.states.replace(_key(migration), steering.model_dump_json(), seen=seen):
+                return said
+        raise Retryable(f"too many steer {migration} at once", code="migration.race")
 
     def held_up(self, migration: str) -> str | None:
         """Why no new work may begin now."""
@@ -76,25 +97,46 @@ class Control:
 
     def pause(self, migration: str, *, paused: bool, by: str) -> None:
         """Hold still, or go on."""
-        steering = self.steering(migration)
-        self._steer(migration, steering.model_copy(update={"paused": paused, "paused_by": by if paused else ""}))
 
-    def ask(self, migration: str, run: int, gate: Literal["start", "certificate"], token: str) -> None:
-        """An execution waits for a person; the token is kept for `approve`."""
-        steering = self.steering(migration)
-        self._steer(migration, steering.model_copy(update={"waits_for": {**steering.waits_for, f"{run}/{gate}": token}}))
+        def change(steering: Steering) -> None:
+            steering.paused, steering.paused_by = paused, by if paused else ""
 
-    def approved(self, migration: str, run: int, gate: str) -> str | None:
+        self._steer(migration, change)
+
+    def ask(self, migration: str, run: int, gate: Gate, token: str) -> None:
+        """An execution waits for a person: its token is kept for `approve`, or given back if somebody has approved meanwhile."""
+
+        def change(steering: Steering) -> bool:
+            if steering.by(run, gate) is not None:
+                return True
+            steering.waits_for[f"{run}/{gate}"] = token
+            return False
+
+        if self._steer(migration, change):
+            self.release(token)
+
+    def approved(self, migration: str, run: int, gate: Gate) -> str | None:
         """By whom."""
-        return self.steering(migration).approved.get(f"{run}/{gate}")
+        return self.steering(migration).by(run, gate)
 
-    def approve(self, migration: str, run: int, gate: str, by: str) -> str | None:
-        """Note who approved; the token that waits for it, if any."""
-        steering = self.steering(migration)
-        token = steering.waits_for.get(f"{run}/{gate}")
-        waits = {name: value for name, value in steering.waits_for.items() if name != f"{run}/{gate}"}
-        self._steer(migration, steering.model_copy(update={"waits_for": waits, "approved": {**steering.approved, f"{run}/{gate}": by}}))
-        return token
+    def approve(self, migration: str, run: int, gate: Gate, by: str) -> bool:
+        """Note who approved, then let go on whoever waits for it. -> Did somebody?"""
+        name = f"{run}/{gate}"
+
+        def note(steering: Steering) -> str | None:
+            steering.approved[name] = by
+            return steering.waits_for.get(name)
+
+        def forget(steering: Steering) -> None:
+            if steering.waits_for.get(name) == token:
+                del steering.waits_for[name]
+
+        token = self._steer(migration, note)
+        if token is None:
+            return False
+        waited = self.release(token)
+        self._steer(migration, forget)  # only now: a token that could not be given back is there for the next try
+        return waited
 
     def quiet(self) -> Outcome:
         """Wait until the live writers have caught up. A live company is never still: what is under way verification looks at again."""
@@ -142,3 +184,8 @@ class Control:
         folder = run_folder(made.migration, made.run)
         self.files.put(f"{folder}/{name}.json", json.dumps(made.model_dump(mode="json"), indent=1).encode())
         self.files.put(f"{folder}/{name}.html", page(made).encode())
+
+
+def _key(migration: str) -> str:
+    """Where its steering is kept."""
+    return f"migration/{migration}/steering"
