@@ -157,9 +157,12 @@ class Machine:
         """How far a run is."""
         return self.ask("status", run=run)
 
-    def approve(self, run: int, gate: Gate, by: str) -> bool:
-        """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait."""
-        return bool(self.ask("approve", run=run, gate=gate, by=by)["waited"])
+    def approve(self, run: int, gate: Gate, by: str, *, up_to: int | None = None) -> bool:
+        """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait.
+
+        A certificate's quarantine is signed for as it was verified, or with at most `up_to` rows.
+        """
+        return bool(self.ask("approve", run=run, gate=gate, by=by, up_to=up_to)["waited"])
 
     # -------------------------------------------------------------------------------------------------------------- files
     def get(self, name: str) -> bytes | None:

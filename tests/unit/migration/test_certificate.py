@@ -8,6 +8,7 @@ import pytest
 
 from omsync.migration.certificate import page
 from omsync.migration.control import Control
+from omsync.migration.files import read_lines
 from omsync.migration.model import ChunkRef, ChunkState
 from omsync.migration.plan import read_refs
 from omsync.platform.errors import OmsyncError, Retryable
@@ -111,6 +112,85 @@ def test_quarantined_rows_need_a_named_sign_off(world: World) -> None:
     assert made.signed_by == "Ada Lovelace"
     assert [(one.table, one.id) for one in made.quarantine] == [("products", row_id(8))]
     assert "Ada Lovelace" in page(made)
+
+
+def spoiled(world: World, count: int) -> None:
+    """So many products that cannot be carried."""
+    world.oms.put("products", *(sample("products", id=row_id(n), sku=f"S{n}", name="n" * 300) for n in range(20, 20 + count)))
+
+
+def test_a_signature_does_not_stand_for_rows_that_came_into_quarantine_later(world: World) -> None:
+    spoiled(world, 1)
+    ref = finished(world)[-1]
+    tokens = Tokens()
+    steering = control(world, tokens=tokens)
+    steering.judged("m", 1)
+    steering.approve("m", 1, "certificate", "Ada")
+    assert steering.judged("m", 1).issued
+    state = world.chunks.read(ref)
+    change(world, ref, quarantined=state.quarantined + 500, rows=state.rows + 500)
+    made = steering.certify("m", 1)
+    assert not made.issued
+    assert made.signed_by is None
+    said = "501 rows in quarantine need a named sign-off: Ada signed for 1 (products 1), these are products 1, providers 500"
+    assert made.refused_because == [said]
+    assert steering.approved("m", 1, "certificate") is None
+    steering.ask("m", 1, "certificate", "token")
+    assert tokens.given == [], "it is asked for anew"
+    assert steering.approve("m", 1, "certificate", "Grace")
+    assert steering.certify("m", 1).signed_by == "Grace"
+
+
+def test_a_signature_stands_for_the_tables_that_were_signed_for(world: World) -> None:
+    spoiled(world, 2)
+    refs = finished(world)
+    steering = control(world)
+    steering.judged("m", 1)
+    steering.approve("m", 1, "certificate", "Ada")
+    gone, come = next(one for one in refs if world.chunks.read(one).quarantined), next(one for one in refs if one.table == "providers")
+    change(world, gone, quarantined=0, verified=world.chunks.read(gone).rows)
+    assert steering.judged("m", 1).issued, "fewer than were signed for"
+    change(world, come, quarantined=1, rows=world.chunks.read(come).rows + 1)
+    assert not steering.judged("m", 1).issued, "as many, but others"
+
+
+@pytest.mark.parametrize(("up_to", "issued"), [(None, False), (1, False), (2, True)])
+def test_a_signature_in_advance_has_a_limit(world: World, up_to: int | None, issued: bool) -> None:
+    spoiled(world, 2)
+    steering = control(world)
+    steering.approve("m", 1, "certificate", "Ada", up_to=up_to)
+    finished(world)
+    made = steering.certify("m", 1)
+    assert made.issued is issued
+    if not issued:
+        said = f"2 rows in quarantine need a named sign-off: Ada signed for up to {up_to or 0}, these are products 2"
+        assert made.refused_because == [said]
+
+
+def test_a_signature_in_advance_is_enough_where_nothing_is_in_quarantine(world: World) -> None:
+    steering = control(world)
+    steering.approve("m", 1, "certificate", "Ada")
+    finished(world)
+    assert steering.certify("m", 1).signed_by == "Ada"
+
+
+def test_lists_that_are_cut_say_of_how_many_and_all_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omsync.migration.judge.NAMED", 2)
+    spoiled(world, 5)
+    finished(world)
+    steering = control(world)
+    made = steering.judged("m", 1)
+    assert (len(made.quarantine), made.quarantined_rows) == (2, 5)
+    assert "2 of 5" in page(made)
+    assert "2 of 5" not in page(made.model_copy(update={"quarantine": made.quarantine * 2 + made.quarantine[:1]})), (
+        "whole lists need no word"
+    )
+    assert made.model_dump(mode="json")["quarantined_rows"] == 5
+    folder = "migrations/m/run-1"
+    assert len(list(read_lines(world.files, f"{folder}/verification-quarantine.jsonl.gz"))) == 5
+    steering.approve("m", 1, "certificate", "Ada")
+    assert steering.certify("m", 1).certified
+    assert len(list(read_lines(world.files, f"{folder}/certificate-quarantine.jsonl.gz"))) == 5
 
 
 def test_a_run_that_goes_on_looks_again_at_what_stood_in_the_way(world: World) -> None:

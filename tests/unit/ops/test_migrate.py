@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
-from omsync.migration.model import Certificate
+from omsync.migration.model import Certificate, Quarantined, TableResult
 from ops.connections import Connections
 from ops.migrate import cli
 from ops.migrate.machine import Machine
@@ -45,6 +46,7 @@ class Stack:
     waits_for: list[str] = field(default_factory=list)
     paused: bool = False
     approvals: list[tuple[str, str]] = field(default_factory=list)  # (run/gate, by whom)
+    limits: list[int | None] = field(default_factory=list)  # of the quarantine, as signed for
     gone: bool = False  # who waited was stopped meanwhile
     exceptions: type[Exceptions] = Exceptions
 
@@ -129,6 +131,7 @@ class Stack:
             gate = f"{more['run']}/{more['gate']}"
             waited = gate in self.waits_for
             self.approvals.append((gate, more["by"]))
+            self.limits.append(more["up_to"])
             self.waits_for = [one for one in self.waits_for if one != gate]
             return {"waited": waited and not self.gone}
         held_up = "paused by Ada" if self.paused else None
@@ -200,6 +203,7 @@ def test_detached_it_returns_at_once(stack: Stack) -> None:
         (("start", "--name", "a b", "--yes"), "letters, digits, - and _"),
         (("start", "--chunk-rows", "1", "--yes"), "100<=x<=100000"),
         (("approve",), "nothing waits for an approval"),
+        (("approve", "--run", "1", "--gate", "start", "--up-to", "5"), "--up-to goes with --gate certificate"),
         (("resume",), "nothing was started yet"),
         (("stop",), "nothing is under way"),
     ],
@@ -233,6 +237,35 @@ def test_what_waits_is_approved_by_name(stack: Stack) -> None:
     assert "run 2: start approved by Ada" in run("approve", "--by", "Ada").output
     assert stack.approvals == [("2/start", "Ada")]
     assert "nothing waits for it yet" in run("approve", "--run", "3", "--gate", "certificate", "--by", "Ada").output
+
+
+def table(name: str, quarantined: int) -> TableResult:
+    return TableResult(table=name, wave="1a", rows=quarantined, quarantined=quarantined, chunks=1)
+
+
+def test_who_signs_is_told_for_how_many_rows(stack: Stack) -> None:
+    stack.judge(1, certified=False, tables=[table("orders", 5230), table("patients", 2)])
+    stack.waits_for = ["1/certificate"]
+    assert "5,232 rows in quarantine (orders 5,230, patients 2)" in run("approve", "--by", "Ada").output
+    assert (
+        "run 2: certificate approved by Ada for up to 0 rows in quarantine"
+        in run("approve", "--run", "2", "--gate", "certificate", "--by", "Ada").output
+    )
+    assert (
+        "for up to 300 rows in quarantine" in run("approve", "--run", "1", "--gate", "certificate", "--up-to", "300", "--by", "Ada").output
+    )
+    assert stack.limits == [None, None, 300]
+
+
+def test_a_list_that_is_cut_says_so_and_the_report_saves_all_of_it(stack: Stack, tmp_path: Any) -> None:
+    rows = [Quarantined(table="orders", id=str(n), code="too_long", message="too long") for n in range(30)]
+    stack.judge(1, certified=True, tables=[table("orders", 5232)], quarantine=rows)
+    whole = b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
+    stack.files["migrations/main/run-1/certificate-quarantine.jsonl.gz"] = gzip.compress(whole)
+    stack.files["migrations/main/run-1/verification-mismatches.jsonl.gz"] = gzip.compress(b"")
+    assert "20 of 5,232 rows in quarantine" in run("report", "--run", "1", "--output", str(tmp_path)).output
+    assert (tmp_path / "certificate-run-1-quarantine.jsonl").read_bytes() == whole
+    assert not (tmp_path / "verification-run-1-mismatches.jsonl").exists(), "nothing is not worth a file"
 
 
 def test_an_approval_for_somebody_who_is_gone_is_written_down(stack: Stack) -> None:

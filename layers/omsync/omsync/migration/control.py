@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from omsync.migration.certificate import page
 from omsync.migration.judge import Judge
-from omsync.migration.model import Certificate, Outcome, run_folder
+from omsync.migration.model import Approval, Certificate, Outcome, run_folder
 from omsync.migration.plan import read_plan, read_refs
 from omsync.migration.ports import Files, Live, States
 from omsync.platform.errors import Retryable
@@ -35,11 +35,7 @@ class Steering(BaseModel):
     paused: bool = False
     paused_by: str = ""
     waits_for: dict[str, str] = Field(default_factory=dict)  # "<run>/<gate>" -> task token
-    approved: dict[str, str] = Field(default_factory=dict)  # "<run>/<gate>" -> by whom
-
-    def by(self, run: int, gate: Gate) -> str | None:
-        """Who approved."""
-        return self.approved.get(f"{run}/{gate}")
+    approved: dict[str, Approval] = Field(default_factory=dict)  # "<run>/<gate>" -> by whom, and what
 
 
 class CursorStore(Protocol):
@@ -107,7 +103,7 @@ class Control:
         """An execution waits for a person: its token is kept for `approve`, or given back if somebody has approved meanwhile."""
 
         def change(steering: Steering) -> bool:
-            if steering.by(run, gate) is not None:
+            if self._standing(steering, migration, run, gate) is not None:
                 return True
             steering.waits_for[f"{run}/{gate}"] = token
             return False
@@ -117,14 +113,26 @@ class Control:
 
     def approved(self, migration: str, run: int, gate: Gate) -> str | None:
         """By whom."""
-        return self.steering(migration).by(run, gate)
+        found = self._standing(self.steering(migration), migration, run, gate)
+        return found.by if found is not None else None
 
-    def approve(self, migration: str, run: int, gate: Gate, by: str) -> bool:
-        """Note who approved, then let go on whoever waits for it. -> Did somebody?"""
-        name = f"{run}/{gate}"
+    def _standing(self, steering: Steering, migration: str, run: int, gate: Gate) -> Approval | None:
+        """The approval, unless there is more in quarantine than was signed for."""
+        found = steering.approved.get(f"{run}/{gate}")
+        made = self._verification(migration, run) if found is not None and gate == "certificate" else None
+        return None if found is not None and made is not None and not found.covers(made.in_quarantine) else found
+
+    def approve(self, migration: str, run: int, gate: Gate, by: str, *, up_to: int | None = None) -> bool:
+        """Note who approved, then let go on whoever waits for it. -> Did somebody?
+
+        A certificate is signed with what its verification found in quarantine; in advance, or with `up_to`, with so many rows at most.
+        """
+        name, approval = f"{run}/{gate}", Approval(by=by, up_to=up_to or 0)
+        if gate == "certificate" and up_to is None and (made := self._verification(migration, run)) is not None:
+            approval.tables = made.in_quarantine
 
         def note(steering: Steering) -> str | None:
-            steering.approved[name] = by
+            steering.approved[name] = approval
             return steering.waits_for.get(name)
 
         def forget(steering: Steering) -> None:
@@ -162,7 +170,7 @@ class Control:
 
     def judged(self, migration: str, run: int) -> Certificate:
         """What would be certified as things stand, stored beside the run as `verification`."""
-        made = self.judge.run(migration, run, signed_by=self.approved(migration, run, "certificate"))
+        made = self.judge.run(migration, run, approval=self.steering(migration).approved.get(f"{run}/certificate"))
         self._store(made, "verification")
         return made
 
@@ -174,11 +182,24 @@ class Control:
         made = self.judged(migration, run)
         if made.issued:
             made.certified = True
+            self._keep_list(made)
             self._store(made, "certificate")
             seen = self.cursors.read(CURSOR)
             if int(seen or 0) < run and not self.cursors.move(CURSOR, str(run), seen=seen):
                 raise Retryable("another execution certified meanwhile", code="migration.race")
         return made
+
+    def _verification(self, migration: str, run: int) -> Certificate | None:
+        """As last judged."""
+        content = self.files.get(f"{run_folder(migration, run)}/verification.json")
+        return Certificate.model_validate_json(content) if content is not None else None
+
+    def _keep_list(self, made: Certificate) -> None:
+        """What was signed for stays beside the certificate, whatever is verified later."""
+        folder = run_folder(made.migration, made.run)
+        if (rows := self.files.open(f"{folder}/verification-quarantine.jsonl.gz")) is not None:
+            with rows:
+                self.files.put(f"{folder}/certificate-quarantine.jsonl.gz", rows)
 
     def _store(self, made: Certificate, name: str) -> None:
         folder = run_folder(made.migration, made.run)

@@ -50,6 +50,7 @@ class StepEvent(BaseModel):
     gate: Gate = "start"
     token: str = ""
     by: str = ""
+    up_to: int | None = Field(default=None, ge=0)
     paused: bool = False
 
     @property
@@ -208,7 +209,7 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
             by = control.approved(migration, run, told.gate)
             return Outcome(outcome="done" if by else "wait", reason=by or "")
         case "approve":
-            return {**Outcome().model_dump(), "waited": control.approve(migration, run, told.gate, told.by)}
+            return {**Outcome().model_dump(), "waited": control.approve(migration, run, told.gate, told.by, up_to=told.up_to)}
         case "pause":
             control.pause(migration, paused=told.paused, by=told.by)
             return Outcome()
@@ -240,7 +241,7 @@ def status(steps: OrgSteps, migration: str, run: int) -> Answer:
         "paused": steering.paused,
         "held_up": _held_up(control, migration),
         "waits_for": sorted(steering.waits_for),
-        "approved": steering.approved,
+        "approved": {name: one.by for name, one in steering.approved.items()},
         "tables": [],
     }
     if plan is None:
