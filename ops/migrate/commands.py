@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from omsync.migration.model import Certificate, listed
+from omsync.migration.model import MAIN, Certificate, listed
 from ops.connections import Connections, with_connections
 from ops.migrate import planning
 from ops.migrate.follow import follow
@@ -41,10 +41,10 @@ def with_machine(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--name",
         "migration",
-        default="main",
+        default=MAIN,
         show_default=True,
         callback=_named,
-        help="Name of the migration; a rehearsal has one of its own.",
+        help="Name of the migration; a rehearsal has one of its own, its certified runs too.",
     )
     def run(connections: Connections, migration: str, **arguments: object) -> None:
         command(Machine(connections, migration), **arguments)

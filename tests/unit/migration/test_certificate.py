@@ -20,15 +20,15 @@ from tests.unit.migration.world import World
 
 @dataclass
 class Cursor:
-    """The certified run."""
+    """The certified runs."""
 
-    position: str | None = None
+    positions: dict[str, str] = field(default_factory=dict)
 
     def read(self, feed: str) -> str | None:
-        return self.position
+        return self.positions.get(feed)
 
     def move(self, feed: str, position: str, *, seen: str | None) -> bool:
-        self.position = position
+        self.positions[feed] = position
         return True
 
 
@@ -75,9 +75,21 @@ def test_a_run_whose_every_row_is_verified_gets_its_certificate(world: World) ->
     steering = control(world)
     made = steering.certify("m", 1)
     assert made.issued
-    assert steering.certified() == 1
+    assert steering.certified("m") == 1
     assert sum(one.verified for one in made.tables) == 7
     assert steering.certify("m", 1) == made, "doing it again changes nothing"
+
+
+def test_a_rehearsal_is_certified_by_itself_and_the_live_sync_does_not_hear_of_it(world: World) -> None:
+    finished(world)
+    steering = control(world)
+    assert steering.certify("m", 1).issued
+    assert (steering.certified("m"), steering.certified("second"), steering.certified("main")) == (1, 0, 0)
+    assert steering.cursors.read("migration/certified_run") is None, "this is what the live sync reads"
+    for ref in read_refs(world.files, world.plan.run("main", 1, rows=3)):
+        assert world.whole(ref).outcome == "done"
+    assert steering.certify("main", 1).issued
+    assert steering.cursors.read("migration/certified_run") == "1"
 
 
 @pytest.mark.parametrize("kind", ["missing", "mismatched", "unknown"])

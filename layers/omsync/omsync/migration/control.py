@@ -12,12 +12,13 @@ from pydantic import BaseModel, Field
 
 from omsync.migration.certificate import page
 from omsync.migration.judge import Judge
-from omsync.migration.model import Approval, Certificate, Outcome, run_folder
+from omsync.migration.model import MAIN, Approval, Certificate, Outcome, run_folder
 from omsync.migration.plan import read_plan, read_refs
 from omsync.migration.ports import Files, Live, States
 from omsync.platform.errors import Retryable
 from omsync.salesforce.client import Usage
 
+#: what the live sync reads (`bootstrap_sync`)
 CURSOR = "migration/certified_run"
 #: messages that a company at work always has under way
 CAUGHT_UP = 200
@@ -151,9 +152,9 @@ class Control:
         backlog = self.live.backlog()
         return Outcome() if backlog <= CAUGHT_UP else Outcome(outcome="wait", wait_seconds=5, reason=f"{backlog} messages under way")
 
-    def certified(self) -> int:
-        """The last certified run; 0: none."""
-        return int(self.cursors.read(CURSOR) or 0)
+    def certified(self, migration: str) -> int:
+        """Its last certified run; 0: none."""
+        return int(self.cursors.read(_cursor(migration)) or 0)
 
     def reopen(self, migration: str, run: int, *, everything: bool) -> Outcome:
         """Let verification begin anew: of every chunk, or (a run that goes on) of those that stood in the certificate's way or in the middle of it."""
@@ -177,15 +178,15 @@ class Control:
     def certify(self, migration: str, run: int) -> Certificate:
         """Issue it, or say why not. Once issued it stays: doing it again changes nothing."""
         known = self.files.get(f"migrations/{migration}/run-{run}/certificate.json")
-        if known is not None and self.certified() >= run:
+        if known is not None and self.certified(migration) >= run:
             return Certificate.model_validate_json(known)
         made = self.judged(migration, run)
         if made.issued:
             made.certified = True
             self._keep_list(made)
             self._store(made, "certificate")
-            seen = self.cursors.read(CURSOR)
-            if int(seen or 0) < run and not self.cursors.move(CURSOR, str(run), seen=seen):
+            seen = self.cursors.read(_cursor(migration))
+            if int(seen or 0) < run and not self.cursors.move(_cursor(migration), str(run), seen=seen):
                 raise Retryable("another execution certified meanwhile", code="migration.race")
         return made
 
@@ -210,3 +211,8 @@ class Control:
 def _key(migration: str) -> str:
     """Where its steering is kept."""
     return f"migration/{migration}/steering"
+
+
+def _cursor(migration: str) -> str:
+    """Where its certified run is kept: a rehearsal's is nobody's but its own."""
+    return CURSOR if migration == MAIN else f"{CURSOR}/{migration}"

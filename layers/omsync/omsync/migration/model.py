@@ -13,6 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 type Decision = Literal["done", "wait", "paused", "failed"]
+#: the migration whose certified runs the live sync goes by; one of another name is a rehearsal
+MAIN = "main"
 #: how often rows that a job left unprocessed, or that lost a lock, are sent again
 ATTEMPTS = 5
 
@@ -217,7 +219,7 @@ class OrgFacts(_Model):
     ids: dict[str, str]
     staff: list[str]
     time_zone: str
-    certified_run: int = 0
+    certified_run: int = 0  # as the live sync sees it
     audit_fields: bool = False
     dry: bool = False  # noted by a dry run, before staff were matched
 

@@ -237,7 +237,7 @@ def status(steps: OrgSteps, migration: str, run: int) -> Answer:
     plan = read_plan(steps.files, migration, run)
     answer: Answer = {
         **Outcome().model_dump(),
-        "certified_run": control.certified(),
+        "certified_run": control.certified(migration),
         "paused": steering.paused,
         "held_up": _held_up(control, migration),
         "waits_for": sorted(steering.waits_for),

@@ -253,7 +253,14 @@ class OrgSteps(_Common):
         matcher = StaffMatcher(partial(compiled, time_zone=self.told.org_time_zone), OrgUsers(self.client), oms)
         org = OrgAdapter(self.client, self._load_username, OWNER_NAME)
         return Prepare(
-            load_mappings(), self.files, org, oms, matcher, lambda: self.control.certified(), self.told.org_time_zone, now=time.time
+            load_mappings(),
+            self.files,
+            org,
+            oms,
+            matcher,
+            lambda name: self.control.certified(name),
+            self.told.org_time_zone,
+            now=time.time,
         )
 
 
