@@ -149,6 +149,8 @@ def _approver(machine: Machine, by: str) -> Callable[[int, Gate], None]:
         made = machine.verification(run) if gate == "certificate" else None
         if made is not None:
             _print_certificate(made)
+        if gate == "start":
+            console.print(planning.newest(machine, run), markup=False, highlight=False)
         what = "start" if gate == "start" else f"certificate{_signed_for(machine, run, None)}"
         if click.confirm(f"run {run}: approve the {what}?"):
             machine.approve(run, gate, by)
@@ -255,6 +257,8 @@ def approve(machine: Machine, run: int | None, gate: str | None, up_to: int | No
         raise click.UsageError("nothing waits for an approval; to approve in advance give --run and --gate")
     for number, name in chosen:
         signed = _signed_for(machine, number, up_to) if name == "certificate" else ""
+        if name == "start":
+            console.print(planning.newest(machine, number), markup=False, highlight=False)
         was_waiting = machine.approve(number, cast("Gate", name), by, up_to=up_to)
         later = "" if was_waiting else " (nothing waits for it yet)"
         console.print(f"run {number}: {name} approved by {by}{signed}{later}", highlight=False)

@@ -80,7 +80,15 @@ def test_every_purpose_has_its_way() -> None:
 
     def way(purpose: str, **answers: object) -> list[str]:
         """The states that an execution passes if every step is done."""
-        told = {"$.purpose": purpose, "$.step.outcome": "done", "$.approve": False, "$.run": 2, "$.step.needs_sign_off": False, **answers}
+        told = {
+            "$.purpose": purpose,
+            "$.step.outcome": "done",
+            "$.approve": False,
+            "$.run": 2,
+            "$.step.needs_sign_off": False,
+            "$.step.begun": False,
+            **answers,
+        }
         passed, name = list[str](), load("migration_run.asl.json")["StartAt"]
         while True:
             state = states[name]
@@ -100,7 +108,22 @@ def test_every_purpose_has_its_way() -> None:
     assert migrate.index("Reopen") < migrate.index("LoadWaves") < migrate.index("VerifyWaves")
     look = states["VerifyWaves"]["ItemProcessor"]["States"]["VerifyChunks"]["ItemProcessor"]
     assert look["StartAt"] == "Changed", "what changed since the extract is compared as it is now"
+    assert migrate.index("Survey") < migrate.index("ExamineWaves") < migrate.index("Report") < migrate.index("NeedsApproval")
+    assert not {"Survey", "ExamineWaves", "Report"} & set(way("migrate", **{"$.step.begun": True})), "it has been looked at before it began"
+    assert way("migrate", **{"$.approve": True, "$.run": 4})[-1] == "Certified"
     assert "IsSigned" in way("migrate", **{"$.step.needs_sign_off": True})
+
+
+def test_a_dry_run_is_of_the_runs_own_waves() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["KeepPlan"]["Parameters"] == {"waves.$": "$.waves", "own_waves.$": "$.own_waves"}
+    assert (states["ExamineWaves"]["ItemsPath"], states["LoadWaves"]["ItemsPath"]) == ("$.plan.own_waves", "$.plan.waves")
+
+
+def test_what_a_plan_is_stopped_by_stops_a_run_before_anybody_is_asked() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["Report"]["Next"] == "ReportDecides"
+    assert states[states["ReportDecides"]["Default"]] == {"Type": "Fail", "Error": "PreflightBlocked", "CausePath": "$.step.reason"}
 
 
 def holds(choice: dict[str, Any], told: dict[str, object]) -> bool:

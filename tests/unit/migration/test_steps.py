@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from omsync.migration.control import Control
 from omsync.migration.model import ChunkRef
-from omsync.migration.steps import AGAIN, control_step, load_step, verify_step
+from omsync.migration.steps import AGAIN, control_step, load_step, source_step, verify_step
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
 from omsync.salesforce.client import Usage
 from tests.unit.mapping.samples import sample
@@ -160,6 +161,24 @@ def test_an_approval_tells_whether_somebody_waited_and_no_token(steps: Steps) ->
     assert answer["waited"] is True
     assert "secret-token" not in str(answer)
     assert control_step(steps, {"step": "approve", "by": "Ada", **told})["waited"] is False
+
+
+def test_the_dry_run_of_the_last_run_leaves_the_delta_out(steps: Steps) -> None:
+    for run in (2, 3):
+        steps.world.plan.run("m", run)
+    source: Any = SimpleNamespace(plan=steps.world.plan, bucket="staging", chunks=steps.chunks)
+    answer = source_step(source, {"step": "plan", "migration": "m", "run": 4})
+    assert [one["wave"] for one in answer["waves"]] == ["4a", "4b", "4c", "delta"]
+    assert [one["wave"] for one in answer["own_waves"]] == ["4a", "4b", "4c"]
+
+
+def test_a_run_that_has_begun_says_so(steps: Steps) -> None:
+    """What it has loaded already needs no storage any more: a dry run would count it again."""
+    assert control_step(steps, {"step": "reopen", "migration": "m", "run": 1})["begun"] is True
+    steps.world.plan.run("m", 2)
+    assert control_step(steps, {"step": "reopen", "migration": "m", "run": 2}) | {"reason": ""} == {
+        "outcome": "done", "wait_seconds": 0, "reason": "", "begun": False
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("step", [load_step, verify_step, control_step])

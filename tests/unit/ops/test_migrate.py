@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
 from omsync.migration.model import Certificate, Quarantined, TableResult
+from omsync.migration.report import PlanReport, TableReport
 from ops.connections import Connections
 from ops.migrate import cli
 from ops.migrate.machine import Machine
@@ -268,6 +269,16 @@ def test_a_list_that_is_cut_says_so_and_the_report_saves_all_of_it(stack: Stack,
     assert not (tmp_path / "verification-run-1-mismatches.jsonl").exists(), "nothing is not worth a file"
 
 
+def test_who_approves_a_start_is_told_what_its_plan_said(stack: Stack) -> None:
+    stack.waits_for = ["2/start"]
+    assert "run 2 has no plan report" in run("approve", "--by", "Ada").output
+    planned = PlanReport(migration="main", run=2, at=1_795_996_800.0, tables=[TableReport(table="patients", wave="2a", rows=9, bad=4)])
+    stack.files["migrations/main/run-2/plan-report.json"] = planned.model_dump_json().encode()
+    stack.waits_for = ["2/start"]
+    said = run("approve", "--by", "Ada").output
+    assert "plan report of 2026-11-30 00:00 UTC: nothing stops run 2; 4 rows would be quarantined" in said
+
+
 def test_an_approval_for_somebody_who_is_gone_is_written_down(stack: Stack) -> None:
     stack.waits_for, stack.gone = ["1/start"], True
     assert "nothing waits for it yet" in run("approve", "--by", "Ada").output
@@ -323,6 +334,7 @@ def test_a_person_at_the_keyboard_is_asked(stack: Stack, monkeypatch: pytest.Mon
     stack.waits_for = ["1/start"]
     done = CliRunner().invoke(cli, ["start", "--run", "1", "--by", "Ada"], input="y\n")
     assert done.exit_code == 0, done.output
+    assert "run 1 has no plan report" in done.output
     assert "run 1: approve the start?" in done.output
     assert stack.approvals == [("1/start", "Ada")]
 

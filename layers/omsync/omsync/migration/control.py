@@ -169,6 +169,11 @@ class Control:
                 chunks.write(ref, state)
         return Outcome()
 
+    def begun(self, migration: str, run: int) -> bool:
+        """Has the run moved anything? Then some of what it needs of the org is used already."""
+        plan = read_plan(self.files, migration, run)
+        return plan is not None and any(state.phase != "planned" for state in self.judge.chunks.read_many(read_refs(self.files, plan)))
+
     def judged(self, migration: str, run: int) -> Certificate:
         """What would be certified as things stand, stored beside the run as `verification`."""
         made = self.judge.run(migration, run, approval=self.steering(migration).approved.get(f"{run}/certificate"))

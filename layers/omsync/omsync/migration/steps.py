@@ -19,7 +19,7 @@ from omsync.migration.extract import Extract
 from omsync.migration.link import Link
 from omsync.migration.load import Load
 from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome
-from omsync.migration.plan import CHUNK_ROWS, Plan, read_plan, read_refs
+from omsync.migration.plan import CHUNK_ROWS, DELTA, Plan, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.prepare import Prepare
 from omsync.migration.report import Reports
@@ -149,7 +149,7 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
                 steps.plan.survivors(told.migration, told.run)
                 plan = steps.plan.run(told.migration, told.run, rows=told.chunk_rows, dry=told.purpose == "plan")
                 waves = [{"wave": wave, "bucket": steps.bucket, "key": plan.wave_file(wave)} for wave in plan.waves]
-                return {**Outcome().model_dump(), "waves": waves}
+                return {**Outcome().model_dump(), "waves": waves, "own_waves": [one for one in waves if one["wave"] != DELTA]}
             case "examine":
                 return steps.examine.run(told.chunk, steps.facts(told.chunk.migration, told.chunk.run))
             case "survey":
@@ -202,7 +202,8 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
             blocked = found.blocked and told.purpose != "plan"  # a dry run goes on: its report tells everything at once
             return Outcome(outcome="failed" if blocked else "done", reason=wrong[:2000])
         case "reopen":
-            return control.reopen(migration, run, everything=told.purpose == "verify")
+            outcome = control.reopen(migration, run, everything=told.purpose == "verify")
+            return {**outcome.model_dump(), "begun": control.begun(migration, run)}
         case "report":
             return steps.reports.run(migration, run)
         case "approved":
