@@ -135,6 +135,14 @@ def holds(choice: dict[str, Any], told: dict[str, object]) -> bool:
     return told[choice["Variable"]] == wanted
 
 
+def test_waiting_for_the_live_writers_remembers_how_long_it_has_waited() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["Quiet"]["Result"] == {"wait_seconds": 0}
+    assert states["Quiet"]["Next"] == states["QuietWaits"]["Next"] == "IsQuiet"
+    assert states["IsQuiet"]["Parameters"]["waited.$"] == "$.step.wait_seconds"
+    assert states["Quiet"]["ResultPath"] == states["IsQuiet"]["ResultPath"] == "$.step"
+
+
 def test_approvals_wait_for_a_token_and_end() -> None:
     asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
     assert len(asks) == 2

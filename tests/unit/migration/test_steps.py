@@ -132,6 +132,17 @@ def test_the_live_writers_are_waited_for_until_nearly_nothing_is_left(steps: Ste
     assert control_step(steps, {"step": "quiet", "migration": "m", "run": 1})["outcome"] == "done"
 
 
+def test_the_longer_they_are_waited_for_the_rarer_are_the_looks(steps: Steps) -> None:
+    """A look is about nine events of the run's own history, which holds 25,000: an outage of days must fit."""
+    steps.backlog, waits = 500, [0]
+    while sum(waits) < 5 * 86_400:
+        waits.append(control_step(steps, {"step": "quiet", "migration": "m", "run": 4, "waited": waits[-1]})["wait_seconds"])
+    assert len(waits) * 9 < 20_000
+    assert waits[1] == 5, "mostly it is a matter of seconds"
+    assert max(waits) == 300
+    assert all(wait <= 5 + sum(waits[:place]) / 5 for place, wait in enumerate(waits)), "nobody waits much longer than they have"
+
+
 def test_what_failed_is_judged_at_the_runs_end(steps: Steps) -> None:
     """A chunk's failure is tolerated while its neighbours work; then the certificate says what is wanting."""
     answer = control_step(steps, {"step": "judge", "migration": "m", "run": 1})

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, Field
@@ -22,6 +23,8 @@ from omsync.salesforce.client import Usage
 CURSOR = "migration/certified_run"
 #: messages that a company at work always has under way
 CAUGHT_UP = 200
+#: seconds between two looks at what is under way, at first and at last
+QUIET_SECONDS = (5, 300)
 #: how often a change is made anew on what others have saved meanwhile
 TRIES = 10
 
@@ -147,10 +150,16 @@ class Control:
         self._steer(migration, forget)  # only now: a token that could not be given back is there for the next try
         return waited
 
-    def quiet(self) -> Outcome:
-        """Wait until the live writers have caught up. A live company is never still: what is under way verification looks at again."""
+    def quiet(self, waited: int) -> Outcome:
+        """Wait until the live writers have caught up. A live company is never still: what is under way verification looks at again.
+
+        Each wait is a tenth longer than the one before (`waited`), so that the history of the run has room for an outage of days.
+        """
         backlog = self.live.backlog()
-        return Outcome() if backlog <= CAUGHT_UP else Outcome(outcome="wait", wait_seconds=5, reason=f"{backlog} messages under way")
+        if backlog <= CAUGHT_UP:
+            return Outcome()
+        seconds = min(max(ceil(waited * 1.1), QUIET_SECONDS[0]), QUIET_SECONDS[1])
+        return Outcome(outcome="wait", wait_seconds=seconds, reason=f"{backlog} messages under way")
 
     def certified(self, migration: str) -> int:
         """Its last certified run; 0: none."""

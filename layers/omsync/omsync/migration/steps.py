@@ -49,6 +49,7 @@ class StepEvent(BaseModel):
     purpose: Purpose = "migrate"
     gate: Gate = "start"
     token: str = ""
+    waited: int = 0  # seconds that `quiet` waited last
     by: str = ""
     up_to: int | None = Field(default=None, ge=0)
     paused: bool = False
@@ -215,7 +216,7 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
             control.pause(migration, paused=told.paused, by=told.by)
             return Outcome()
         case "quiet":
-            return control.quiet()
+            return control.quiet(told.waited)
         case "judge":
             made = control.judged(migration, run)
             unsigned = [reason for reason in made.refused_because if "sign-off" not in reason]
