@@ -208,6 +208,8 @@ def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> Non
     number = run or (latest.run if latest is not None else _next(machine))
     found = machine.status(number)
     mine = latest if latest is not None and number in latest.runs and latest.purpose == "migrate" else None
+    if mine is not None and mine.run == number and mine.error == "CertificateRefused":
+        _explain(found)
     running = "nothing is under way" if mine is None else mine.status if number >= mine.run else "SUCCEEDED"
     waits = found["waits_for"] if latest is not None and latest.running else []
     if as_json:
@@ -218,6 +220,13 @@ def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> Non
             console.print(f"[red]{mine.error}: {mine.cause}", highlight=False)
     if watch and latest is not None and latest.status != "SUCCEEDED":
         raise SystemExit(1)
+
+
+def _explain(found: Mapping[str, Any]) -> None:
+    """Whoever has come to the end of a run without a word died with its process: out of memory or of time."""
+    for one in found["tables"]:
+        if lost := one["unexplained"]:
+            one["failures"].append(f"{lost:,} {'chunk' if lost == 1 else 'chunks'} crashed and left no reason: see the functions' logs")
 
 
 def _print_status(run: int, running: str, found: Mapping[str, Any], waits: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -46,6 +47,7 @@ class Stack:
     stuck: bool = False  # nothing ends
     waits_for: list[str] = field(default_factory=list)
     paused: bool = False
+    tables: list[dict[str, Any]] = field(default_factory=list)
     approvals: list[tuple[str, str]] = field(default_factory=list)  # (run/gate, by whom)
     limits: list[int | None] = field(default_factory=list)  # of the quarantine, as signed for
     gone: bool = False  # who waited was stopped meanwhile
@@ -136,7 +138,8 @@ class Stack:
             self.waits_for = [one for one in self.waits_for if one != gate]
             return {"waited": waited and not self.gone}
         held_up = "paused by Ada" if self.paused else None
-        return {"certified_run": self.certified, "paused": self.paused, "held_up": held_up, "waits_for": self.waits_for, "tables": []}
+        told = {"certified_run": self.certified, "paused": self.paused, "held_up": held_up, "waits_for": self.waits_for}
+        return {**told, "tables": copy.deepcopy(self.tables)}
 
     @property
     def started(self) -> list[dict[str, Any]]:
@@ -298,6 +301,22 @@ def test_watching_ends_with_the_run_and_its_outcome(stack: Stack) -> None:
     run("start", "--run", "1", "--detach")
     stack.stuck, stack.outcomes[1] = False, "StepCrashed"
     assert "StepCrashed: because" in run("status", "--watch", code=1).output
+
+
+def progress(table: str, **values: Any) -> dict[str, Any]:
+    """A table's line of `status`."""
+    names = ("planned", "extracted", "loaded", "verified", "quarantined", "different", "calls", "chunks", "done", "unexplained")
+    return {"table": table, "wave": "1a", "failures": [], **dict.fromkeys(names, 0), **values}
+
+
+def test_chunks_that_left_no_reason_are_told_once_the_run_was_judged(stack: Stack) -> None:
+    stack.tables, stack.stuck = [progress("products", chunks=4, done=2, unexplained=2)], True
+    run("start", "--run", "1", "--detach")
+    assert "crashed" not in run("status").output, "they may be at work"
+    stack.stuck, stack.outcomes[1] = False, "CertificateRefused"
+    run("status", "--watch", code=1)
+    assert "products: 2 chunks crashed and left no reason: see the functions' logs" in run("status").output
+    assert lines(run("status", "--json"))[0]["tables"][0]["failures"] == ["2 chunks crashed and left no reason: see the functions' logs"]
 
 
 def test_pause_and_resume(stack: Stack) -> None:

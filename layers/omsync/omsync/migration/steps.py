@@ -122,6 +122,10 @@ def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | An
         answer = Outcome(outcome="failed", reason=str(fault))
         if chunks is not None and told.ref is not None:
             _note(chunks, told.ref, str(fault))
+    except Exception as crash:  # Step Functions calls again; what it says may hold values, what it is does not
+        if chunks is not None and told.ref is not None:
+            _note(chunks, told.ref, f"crashed: {type(crash).__name__}, see the log of the step {told.step}")
+        raise
     made = answer.model_dump() if isinstance(answer, Outcome) else answer
     if made.get("outcome") == "failed":
         logger.error("outcome", action=told.step, chunk=where, outcome="failed", reason=made.get("reason"))
@@ -278,4 +282,5 @@ def _progress(states: list[ChunkState]) -> Answer:
         "chunks": len(states),
         "done": len(reached["verified"]),
         "failures": sorted({state.failure for state in states if state.failure}),
+        "unexplained": sum(state.phase != "verified" and not state.failure for state in states),
     }
