@@ -320,7 +320,7 @@ def resume(machine: Machine, run: int | None, detach: bool, by: str, as_json: bo
 @with_machine
 def stop(machine: Machine) -> None:
     """Stop the execution under way; `resume` goes on with its chunks."""
-    found = [one for one in machine.executions() if one.running]
+    found = list(machine.running())
     if not found:
         raise click.UsageError("nothing is under way")
     for one in found:

@@ -37,7 +37,7 @@ def follow(
             time.sleep(LOOK_SECONDS)
             try:
                 execution = machine.execution(execution.arn) or execution
-                status = machine.status(execution.run) if execution.purpose != "plan" else {"tables": [], "waits_for": [], "held_up": None}
+                status = _look(machine, execution)
             except OmsyncError:
                 silent += 1
                 if silent > PATIENCE:
@@ -54,6 +54,17 @@ def follow(
                 _ask(execution, status, approve, bars)
                 _tell(execution, status, approve, said, console, quiet=quiet)
     return execution
+
+
+def _look(machine: Machine, execution: Execution) -> dict[str, Any]:
+    """The run's status; `examined`: chunks that its dry run has been through, of `chunks`, as long as nothing moves."""
+    status = machine.status(execution.run)
+    tables = status["tables"]
+    if execution.purpose == "plan":
+        status |= {"tables": [], "waits_for": [], "held_up": None}
+    if execution.purpose == "verify" or any(one["extracted"] for one in status["tables"]):
+        return status
+    return {**status, "examined": machine.examined(execution), "chunks": sum(one["chunks"] for one in tables)}
 
 
 def _tell(
@@ -97,7 +108,12 @@ def _bars(console: Console) -> Progress:
 
 
 def _show(bars: Progress, known: dict[str, TaskID], run: int, status: dict[str, Any]) -> None:
-    """A table's bar counts its rows twice, loaded and verified: a row is done when it is proven."""
+    """A table's bar counts its rows twice, loaded and verified: a row is done when it is proven. The dry run has a bar of its own."""
+    if status.get("chunks"):
+        name, done, of = f"{run} dry run", status["examined"], status["chunks"]
+        if name not in known:
+            known[name] = bars.add_task(name, total=of, rows="", rate="", note="")
+        bars.update(known[name], completed=done, total=of, rows=f"{done:,}/{of:,} chunks")
     for one in status["tables"]:
         name = f"{run} {one['table']}"
         total = max(one["planned"], one["extracted"])

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ops.migrate.machine import EXAMINES
+
 FOLDER = Path(__file__).resolve().parents[3] / "statemachines"
 NAMES = sorted(path.name for path in FOLDER.glob("migration*.asl.json"))
 type Machine = dict[str, Any]
@@ -73,6 +75,11 @@ def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
         assert 1 <= state["MaxConcurrency"] <= 10
         ends = [one for one in state["ItemProcessor"]["States"].values() if one.get("End")]
         assert all(one["Result"] == {} for one in ends), "a child leaves nothing in the parent's history"
+
+
+def test_the_command_knows_the_dry_runs_chunks_by_their_label() -> None:
+    waves = load("migration_run.asl.json")["States"]["ExamineWaves"]["ItemProcessor"]["States"]
+    assert f"/{waves['ExamineChunks']['Label']}:" == EXAMINES
 
 
 def test_every_purpose_has_its_way() -> None:

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from omsync.migration.model import Certificate, Quarantined, TableResult
 from omsync.migration.report import PlanReport, TableReport
+from omsync.platform.errors import OmsyncError
 from ops.connections import Connections
 from ops.migrate import cli
 from ops.migrate.machine import Machine
@@ -48,6 +50,8 @@ class Stack:
     waits_for: list[str] = field(default_factory=list)
     paused: bool = False
     tables: list[dict[str, Any]] = field(default_factory=list)
+    map_runs: dict[str, dict[str, int]] = field(default_factory=dict)  # ARN -> items
+    s3_error: Any = None
     approvals: list[tuple[str, str]] = field(default_factory=list)  # (run/gate, by whom)
     limits: list[int | None] = field(default_factory=list)  # of the quarantine, as signed for
     gone: bool = False  # who waited was stopped meanwhile
@@ -73,8 +77,22 @@ class Stack:
         name = self._child(arn, run)
         self.executions[name] = {"executionArn": name, "status": "RUNNING", "run": run}
 
-    def list_executions(self, stateMachineArn: str, maxResults: int) -> dict[str, Any]:  # noqa: N803  (boto3's)
-        return {"executions": [one for one in self.executions.values() if ":execution:m:" in one["executionArn"]][:maxResults]}
+    def get_paginator(self, operation: str) -> Stack:
+        assert operation == "list_executions"
+        return self
+
+    def paginate(self, stateMachineArn: str, statusFilter: str = "") -> Iterator[dict[str, Any]]:  # noqa: N803  (boto3's)
+        found = [one for one in self.executions.values() if ":execution:m:" in one["executionArn"] and statusFilter in ("", one["status"])]
+        for page in batched(sorted(found, key=lambda one: one["startDate"], reverse=True), 3, strict=False):
+            yield {"executions": list(page)}
+
+    def list_map_runs(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
+        if executionArn not in self.executions:
+            raise self.exceptions.ExecutionDoesNotExist
+        return {"mapRuns": [{"mapRunArn": name} for name in self.map_runs]}
+
+    def describe_map_run(self, mapRunArn: str) -> dict[str, Any]:  # noqa: N803
+        return {"itemCounts": self.map_runs[mapRunArn]}
 
     def describe_execution(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
         if executionArn not in self.executions:
@@ -113,6 +131,8 @@ class Stack:
 
     # ---------------------------------------------------------------------------------------------- files and the function
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if self.s3_error is not None:
+            raise self.s3_error
         if Key not in self.files:
             raise self.exceptions.NoSuchKey
         return {"Body": io.BytesIO(self.files[Key])}
@@ -224,6 +244,33 @@ def test_one_execution_at_a_time(stack: Stack) -> None:
         done = CliRunner().invoke(cli, arguments)
         assert "under way already" in str(done.exception)
     assert len(stack.started) == 1
+
+
+def test_others_however_many_hide_no_execution_of_ours(stack: Stack) -> None:
+    stack.stuck = True
+    run("start", "--run", "1", "--detach")
+    for number in range(30):
+        run("start", "--run", "1", "--detach", "--name", f"rehearsal-{number}")
+    done = CliRunner().invoke(cli, ("start", "--run", "1", "--detach"))
+    assert "under way already" in str(done.exception)
+    assert lines(run("status", "--json"))[0]["execution"] == "RUNNING"
+    run("stop")
+    assert [one["status"] for one in stack.executions.values()].count("ABORTED") == 2, "ours and its run, nobody else's"
+
+
+def test_a_file_that_may_not_be_read_is_told_in_a_line(stack: Stack) -> None:
+    """S3 says the same of a missing one to whoever may not list the bucket."""
+    stack.s3_error = _refusal("AccessDenied")()
+    done = CliRunner().invoke(cli, ("report", "--run", "1"))
+    assert isinstance(done.exception, OmsyncError), "one line and exit code 2: `ops.main`"
+    assert "migrations/main/run-1/certificate.json: AWS answers AccessDenied" in str(done.exception)
+
+
+def test_a_dry_run_tells_how_many_chunks_it_has_been_through(stack: Stack) -> None:
+    counts = {"succeeded": 2, "failed": 1, "total": 5}
+    stack.map_runs = {f"{PREFIX}:mapRun:r/Examine:1": counts, f"{PREFIX}:mapRun:r/Examine:2": counts, f"{PREFIX}:mapRun:r/other:3": counts}
+    stack.tables = [progress("products", chunks=7), progress("providers", chunks=3)]
+    assert "6/10 chunks" in run("plan", "--run", "1", code=1).output
 
 
 def test_stop_ends_the_execution_and_its_run_and_resume_goes_on(stack: Stack) -> None:
