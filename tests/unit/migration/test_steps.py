@@ -184,6 +184,17 @@ def test_who_could_not_ask_crashes_so_that_it_is_called_again(steps: Steps) -> N
     assert control_step(steps, {"step": "status", "migration": "m", "run": 1})["waits_for"] == ["1/start"]
 
 
+def test_a_run_that_waits_is_counted_for_the_alarm_and_one_that_goes_on_is_not(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr("omsync.migration.steps.metrics.add_metric", lambda name, **_: counted.append(name))
+    event = {"migration": "m", "run": 1, "gate": "start", "token": "t"}
+    control_step(steps, {"step": "ask", **event})
+    assert counted == ["ApprovalsAsked"]
+    control_step(steps, {"step": "approve", "by": "Ada", **event})
+    control_step(steps, {"step": "ask", **event})
+    assert counted == ["ApprovalsAsked"]
+
+
 def test_an_approval_tells_whether_somebody_waited_and_no_token(steps: Steps) -> None:
     told = {"migration": "m", "run": 1, "gate": "start"}
     control_step(steps, {"step": "ask", "token": "secret-token", **told})

@@ -103,17 +103,19 @@ class Control:
 
         self._steer(migration, change)
 
-    def ask(self, migration: str, run: int, gate: Gate, token: str) -> None:
-        """An execution waits for a person: its token is kept for `approve`, or given back if somebody has approved meanwhile."""
+    def ask(self, migration: str, run: int, gate: Gate, token: str) -> bool:
+        """An execution waits for a person: its token is kept for `approve`, or given back if somebody has approved meanwhile. -> Does it wait?"""
 
         def change(steering: Steering) -> bool:
             if self._standing(steering, migration, run, gate) is not None:
-                return True
+                return False
             steering.waits_for[f"{run}/{gate}"] = token
-            return False
+            return True
 
-        if self._steer(migration, change):
+        waits = self._steer(migration, change)
+        if not waits:
             self.release(token)
+        return waits
 
     def approved(self, migration: str, run: int, gate: Gate) -> str | None:
         """By whom."""

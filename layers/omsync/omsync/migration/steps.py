@@ -27,7 +27,7 @@ from omsync.migration.states import Chunks
 from omsync.migration.survey import Survey
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
-from omsync.platform.telemetry import logger
+from omsync.platform.telemetry import MetricUnit, logger, metrics
 
 #: seconds until a step that met a passing fault is tried again, spread so that five chunks don't come back together
 AGAIN = (10.0, 50.0)
@@ -191,7 +191,8 @@ def control_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
     """Steer."""
     if event.get("step") == "ask":  # nobody reads an answer while a token waits, so a fault has to be a crash: then it is called again
         told = StepEvent.model_validate(event)
-        steps.control.ask(told.migration, told.run, told.gate, told.token)
+        if steps.control.ask(told.migration, told.run, told.gate, told.token):
+            metrics.add_metric(name="ApprovalsAsked", unit=MetricUnit.Count, value=1)
         return Outcome().model_dump()
     return _answered(event, lambda told: _control(steps, told))
 
