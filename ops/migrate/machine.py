@@ -76,7 +76,7 @@ class Machine:
 
     def running(self) -> Iterator[Execution]:
         """This migration's executions that are under way."""
-        return self.executions(statusFilter="RUNNING")
+        return (one for one in self.executions(statusFilter="RUNNING") if one.running)
 
     def executions(self, **which: str) -> Iterator[Execution]:
         """This migration's executions, the newest first."""

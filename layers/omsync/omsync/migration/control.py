@@ -28,7 +28,6 @@ QUIET_SECONDS = (5, 300)
 #: how often a change is made anew on what others have saved meanwhile
 TRIES = 10
 
-
 type Gate = Literal["start", "certificate"]
 
 
