@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from omsync.migration.plan import DELTA
 from omsync.platform.errors import OmsyncError
 from ops.migrate.machine import Execution, Gate, Machine
 
@@ -64,7 +65,8 @@ def _look(machine: Machine, execution: Execution) -> dict[str, Any]:
         status |= {"tables": [], "waits_for": [], "held_up": None}
     if execution.purpose == "verify" or any(one["extracted"] for one in status["tables"]):
         return status
-    return {**status, "examined": machine.examined(execution), "chunks": sum(one["chunks"] for one in tables)}
+    own = sum(one["chunks"] for one in tables if one["wave"] != DELTA)  # the delta was looked at in its runs
+    return {**status, "examined": machine.examined(execution), "chunks": own}
 
 
 def _tell(

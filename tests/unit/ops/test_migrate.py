@@ -269,7 +269,7 @@ def test_a_file_that_may_not_be_read_is_told_in_a_line(stack: Stack) -> None:
 def test_a_dry_run_tells_how_many_chunks_it_has_been_through(stack: Stack) -> None:
     counts = {"succeeded": 2, "failed": 1, "total": 5}
     stack.map_runs = {f"{PREFIX}:mapRun:r/Examine:1": counts, f"{PREFIX}:mapRun:r/Examine:2": counts, f"{PREFIX}:mapRun:r/other:3": counts}
-    stack.tables = [progress("products", chunks=7), progress("providers", chunks=3)]
+    stack.tables = [progress("products", chunks=7), progress("providers", chunks=3), progress("patients", chunks=90, wave="delta")]
     assert "6/10 chunks" in run("plan", "--run", "1", code=1).output
 
 
