@@ -6,6 +6,7 @@ Exit codes: 0 done (with the certificate, where one was asked for); 1 not (block
 from __future__ import annotations
 
 import getpass
+import gzip
 import json
 import re
 import sys
@@ -18,12 +19,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from omsync.migration.model import Certificate
+from omsync.migration.model import MAIN, Certificate, listed
 from ops.connections import Connections, with_connections
 from ops.migrate import planning
 from ops.migrate.follow import follow
 from ops.migrate.machine import RUNS, Execution, Gate, Machine
 
+#: rows of a certificate that are named in the terminal
+SHOWN = 20
 console = Console(width=None if sys.stdout.isatty() else 180)
 
 
@@ -38,10 +41,10 @@ def with_machine(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--name",
         "migration",
-        default="main",
+        default=MAIN,
         show_default=True,
         callback=_named,
-        help="Name of the migration; a rehearsal has one of its own.",
+        help="Name of the migration; a rehearsal has one of its own, its certified runs too.",
     )
     def run(connections: Connections, migration: str, **arguments: object) -> None:
         command(Machine(connections, migration), **arguments)
@@ -146,8 +149,10 @@ def _approver(machine: Machine, by: str) -> Callable[[int, Gate], None]:
         made = machine.verification(run) if gate == "certificate" else None
         if made is not None:
             _print_certificate(made)
-        question = f"run {run}: approve the {'start' if gate == 'start' else 'certificate, its quarantine included'}?"
-        if click.confirm(question):
+        if gate == "start":
+            console.print(planning.newest(machine, run), markup=False, highlight=False)
+        what = "start" if gate == "start" else f"certificate{_signed_for(machine, run, None)}"
+        if click.confirm(f"run {run}: approve the {what}?"):
             machine.approve(run, gate, by)
         else:
             console.print("not approved; the run waits a week: `omsync migrate approve`, or `omsync migrate stop`")
@@ -203,6 +208,8 @@ def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> Non
     number = run or (latest.run if latest is not None else _next(machine))
     found = machine.status(number)
     mine = latest if latest is not None and number in latest.runs and latest.purpose == "migrate" else None
+    if mine is not None and mine.run == number and mine.error == "CertificateRefused":
+        _explain(found)
     running = "nothing is under way" if mine is None else mine.status if number >= mine.run else "SUCCEEDED"
     waits = found["waits_for"] if latest is not None and latest.running else []
     if as_json:
@@ -213,6 +220,13 @@ def status(machine: Machine, run: int | None, watch: bool, as_json: bool) -> Non
             console.print(f"[red]{mine.error}: {mine.cause}", highlight=False)
     if watch and latest is not None and latest.status != "SUCCEEDED":
         raise SystemExit(1)
+
+
+def _explain(found: Mapping[str, Any]) -> None:
+    """Whoever has come to the end of a run without a word died with its process: out of memory or of time."""
+    for one in found["tables"]:
+        if lost := one["unexplained"]:
+            one["failures"].append(f"{lost:,} {'chunk' if lost == 1 else 'chunks'} crashed and left no reason: see the functions' logs")
 
 
 def _print_status(run: int, running: str, found: Mapping[str, Any], waits: Sequence[str]) -> None:
@@ -232,10 +246,18 @@ def _print_status(run: int, running: str, found: Mapping[str, Any], waits: Seque
 @cli.command()
 @run_option
 @click.option("--gate", type=click.Choice(["start", "certificate"]), help="What to approve; without: what waits.")
+@click.option(
+    "--up-to",
+    type=click.IntRange(min=0),
+    metavar="ROWS",
+    help="Sign a certificate with at most so many rows in quarantine; without: those that were verified, or in advance none.",
+)
 @by_option
 @with_machine
-def approve(machine: Machine, run: int | None, gate: str | None, by: str) -> None:
+def approve(machine: Machine, run: int | None, gate: str | None, up_to: int | None, by: str) -> None:
     """Approve a start, or sign a certificate with its quarantine, by name."""
+    if up_to is not None and gate != "certificate":
+        raise click.UsageError("--up-to goes with --gate certificate")
     waiting = [name.split("/") for name in machine.ask("status", run=1)["waits_for"]]
     chosen = [(int(number), name) for number, name in waiting if (run is None or int(number) == run) and gate in (None, name)]
     if not chosen and run is not None and gate is not None:
@@ -243,8 +265,19 @@ def approve(machine: Machine, run: int | None, gate: str | None, by: str) -> Non
     if not chosen:
         raise click.UsageError("nothing waits for an approval; to approve in advance give --run and --gate")
     for number, name in chosen:
-        was_waiting = machine.approve(number, cast("Gate", name), by)
-        console.print(f"run {number}: {name} approved by {by}" + ("" if was_waiting else " (nothing waits for it yet)"))
+        signed = _signed_for(machine, number, up_to) if name == "certificate" else ""
+        if name == "start":
+            console.print(planning.newest(machine, number), markup=False, highlight=False)
+        was_waiting = machine.approve(number, cast("Gate", name), by, up_to=up_to)
+        later = "" if was_waiting else " (nothing waits for it yet)"
+        console.print(f"run {number}: {name} approved by {by}{signed}{later}", highlight=False)
+
+
+def _signed_for(machine: Machine, run: int, up_to: int | None) -> str:
+    made = machine.verification(run) if up_to is None else None
+    if made is None:
+        return f" for up to {up_to or 0:,} rows in quarantine"
+    return f" for {made.quarantined_rows:,} rows in quarantine" + (f" ({listed(made.in_quarantine)})" if made.in_quarantine else "")
 
 
 @cli.command()
@@ -287,7 +320,7 @@ def resume(machine: Machine, run: int | None, detach: bool, by: str, as_json: bo
 @with_machine
 def stop(machine: Machine) -> None:
     """Stop the execution under way; `resume` goes on with its chunks."""
-    found = [one for one in machine.executions() if one.running]
+    found = list(machine.running())
     if not found:
         raise click.UsageError("nothing is under way")
     for one in found:
@@ -319,7 +352,9 @@ def verify(machine: Machine, run: int | None, as_json: bool) -> None:
 
 @cli.command()
 @run_option
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Also save certificates and verifications there.")
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Also save certificates, verifications and all their rows there."
+)
 @json_option
 @with_machine
 def report(machine: Machine, run: int | None, output: Path | None, as_json: bool) -> None:
@@ -346,6 +381,10 @@ def _save(machine: Machine, runs: Sequence[int], output: Path) -> None:
         content = machine.get(f"{machine.folder(run)}/{what}.{kind}")
         if content is not None:
             (output / f"{what}-run-{run}.{kind}").write_bytes(content)
+    for run, what, rows in product(runs, ("certificate", "verification"), ("quarantine", "mismatches")):
+        packed = machine.get(f"{machine.folder(run)}/{what}-{rows}.jsonl.gz")
+        if packed is not None and (lines := gzip.decompress(packed)):
+            (output / f"{what}-run-{run}-{rows}.jsonl").write_bytes(lines)
 
 
 def _print_certificate(made: Certificate) -> None:
@@ -370,10 +409,16 @@ def _print_certificate(made: Certificate) -> None:
         figures: list[Any] = [one.rows, one.verified, sum(one.not_sent.values()), one.quarantined, one.missing, one.mismatched, one.unknown]
         table.add_row(one.table, *(f"{value:,}" for value in [*figures, one.handed, one.calls]), f"{one.rate:,.0f}")
     console.print(table)
-    for row in made.quarantine[:20]:
+    for row in made.quarantine[:SHOWN]:
         console.print(f"  quarantined {row.table}/{row.id} {row.field or ''}: {row.message}", style="yellow", highlight=False)
-    for found in made.mismatches[:20]:
+    for found in made.mismatches[:SHOWN]:
         console.print(f"  {found.kind} {found.table}/{found.id} {', '.join(found.fields)}", style="red", highlight=False)
+    for what, named, of in (
+        ("in quarantine", made.quarantine, made.quarantined_rows),
+        ("that differ", made.mismatches, made.differing_rows),
+    ):
+        if (shown := len(named[:SHOWN])) < of:
+            console.print(f"  {shown} of {of:,} rows {what}; all: omsync migrate report --run {made.run} --output DIR", highlight=False)
 
 
 def _say(as_json: bool, answer: dict[str, Any], words: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from omsync.migration.plan import DELTA
 from omsync.platform.errors import OmsyncError
 from ops.migrate.machine import Execution, Gate, Machine
 
@@ -37,7 +38,7 @@ def follow(
             time.sleep(LOOK_SECONDS)
             try:
                 execution = machine.execution(execution.arn) or execution
-                status = machine.status(execution.run) if execution.purpose != "plan" else {"tables": [], "waits_for": [], "held_up": None}
+                status = _look(machine, execution)
             except OmsyncError:
                 silent += 1
                 if silent > PATIENCE:
@@ -54,6 +55,18 @@ def follow(
                 _ask(execution, status, approve, bars)
                 _tell(execution, status, approve, said, console, quiet=quiet)
     return execution
+
+
+def _look(machine: Machine, execution: Execution) -> dict[str, Any]:
+    """The run's status; `examined`: chunks that its dry run has been through, of `chunks`, as long as nothing moves."""
+    status = machine.status(execution.run)
+    tables = status["tables"]
+    if execution.purpose == "plan":
+        status |= {"tables": [], "waits_for": [], "held_up": None}
+    if execution.purpose == "verify" or any(one["extracted"] for one in status["tables"]):
+        return status
+    own = sum(one["chunks"] for one in tables if one["wave"] != DELTA)  # the delta was looked at in its runs
+    return {**status, "examined": machine.examined(execution), "chunks": own}
 
 
 def _tell(
@@ -97,7 +110,12 @@ def _bars(console: Console) -> Progress:
 
 
 def _show(bars: Progress, known: dict[str, TaskID], run: int, status: dict[str, Any]) -> None:
-    """A table's bar counts its rows twice, loaded and verified: a row is done when it is proven."""
+    """A table's bar counts its rows twice, loaded and verified: a row is done when it is proven. The dry run has a bar of its own."""
+    if status.get("chunks"):
+        name, done, of = f"{run} dry run", status["examined"], status["chunks"]
+        if name not in known:
+            known[name] = bars.add_task(name, total=of, rows="", rate="", note="")
+        bars.update(known[name], completed=done, total=of, rows=f"{done:,}/{of:,} chunks")
     for one in status["tables"]:
         name = f"{run} {one['table']}"
         total = max(one["planned"], one["extracted"])

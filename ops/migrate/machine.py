@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from omsync.migration.control import Gate
 from omsync.migration.model import Certificate
 from omsync.migration.plan import CHUNK_ROWS
 from omsync.migration.report import PlanReport
@@ -24,9 +25,8 @@ from omsync.platform.errors import Permanent, Retryable
 from ops.connections import Connections, told
 
 RUNS = (1, 2, 3, 4)
-#: of executions that are looked at to find what is under way
-RECENT = 20
-type Gate = Literal["start", "certificate"]
+#: in a map run's ARN: the dry run's (`ExamineChunks` of the state machine)
+EXAMINES = "/Examine:"
 type Answer = dict[str, Any]
 
 
@@ -64,9 +64,8 @@ class Machine:
 
     def start(self, runs: Sequence[int], *, approve: bool, purpose: Purpose = "migrate", rows: int = CHUNK_ROWS) -> Execution:
         """Begin, or go on with, runs. One execution of a migration at a time."""
-        for known in self.executions():
-            if known.running:
-                raise Permanent(f"run {known.run} is under way already: see `omsync migrate status --watch`", code="migrate.running")
+        for known in self.running():
+            raise Permanent(f"run {known.run} is under way already: see `omsync migrate status --watch`", code="migrate.running")
         said = {"migration": self.migration, "runs": list(runs), "chunk_rows": rows, "approve": approve, "purpose": purpose}
         name = f"{self.migration}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:4]}"
         with told(f"start of run {runs[0]}"):
@@ -75,14 +74,18 @@ class Machine:
             )
         return Execution(str(answer["executionArn"]), "RUNNING", tuple(runs), purpose, approve, rows, runs[0])
 
-    def executions(self) -> Iterator[Execution]:
-        """This migration's latest executions, the newest first."""
+    def running(self) -> Iterator[Execution]:
+        """This migration's executions that are under way."""
+        return (one for one in self.executions(statusFilter="RUNNING") if one.running)
+
+    def executions(self, **which: str) -> Iterator[Execution]:
+        """This migration's executions, the newest first."""
+        pages = self._states.get_paginator("list_executions").paginate(stateMachineArn=self.connections.output("MigrationArn"), **which)
         with told("executions"):
-            listed = self._states.list_executions(stateMachineArn=self.connections.output("MigrationArn"), maxResults=RECENT)
-        for one in sorted(listed["executions"], key=lambda one: one["startDate"], reverse=True):
-            found = self.execution(one["executionArn"])
-            if found is not None:
-                yield found
+            for page in pages:
+                for one in sorted(page["executions"], key=lambda one: one["startDate"], reverse=True):
+                    if (found := self.execution(one["executionArn"])) is not None:
+                        yield found
 
     def execution(self, arn: str) -> Execution | None:
         """It now; None if it is another migration's."""
@@ -119,6 +122,17 @@ class Machine:
                 return dict(self._states.describe_execution(executionArn=self._child_arn(arn, run)))
             except self._states.exceptions.ExecutionDoesNotExist:
                 return None
+
+    def examined(self, execution: Execution) -> int:
+        """Chunks that the dry run of the execution's run has been through."""
+        with told("dry run"):
+            try:
+                listed = self._states.list_map_runs(executionArn=self._child_arn(execution.arn, execution.run))["mapRuns"]
+            except self._states.exceptions.ExecutionDoesNotExist:
+                return 0
+            names = [one["mapRunArn"] for one in listed if EXAMINES in one["mapRunArn"]]
+            counts = [self._states.describe_map_run(mapRunArn=name)["itemCounts"] for name in names]
+        return sum(count["succeeded"] + count["failed"] for count in counts)
 
     def stop(self, execution: Execution) -> None:
         """End it and its run; the chunks stay where they are, and `resume` goes on with them."""
@@ -157,27 +171,22 @@ class Machine:
         """How far a run is."""
         return self.ask("status", run=run)
 
-    def approve(self, run: int, gate: Gate, by: str) -> bool:
-        """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait."""
-        token = self.ask("approve", run=run, gate=gate, by=by).get("token")
-        if not token:
-            return False
-        gone = self._states.exceptions
-        with told("approval"):
-            try:
-                self._states.send_task_success(taskToken=token, output="{}")
-            except (gone.TaskTimedOut, gone.TaskDoesNotExist, gone.InvalidToken):
-                return False  # who asked was stopped meanwhile
-        return True
+    def approve(self, run: int, gate: Gate, by: str, *, up_to: int | None = None) -> bool:
+        """Approve; True if an execution was waiting for it. It is written down in any case: one that asks later need not wait.
+
+        A certificate's quarantine is signed for as it was verified, or with at most `up_to` rows.
+        """
+        return bool(self.ask("approve", run=run, gate=gate, by=by, up_to=up_to)["waited"])
 
     # -------------------------------------------------------------------------------------------------------------- files
     def get(self, name: str) -> bytes | None:
         """A file of the staging bucket."""
         client = self.connections.client("s3")
-        try:
-            return bytes(client.get_object(Bucket=self.connections.output("StagingBucketName"), Key=name)["Body"].read())
-        except client.exceptions.NoSuchKey:
-            return None
+        with told(name):
+            try:
+                return bytes(client.get_object(Bucket=self.connections.output("StagingBucketName"), Key=name)["Body"].read())
+            except client.exceptions.NoSuchKey:
+                return None
 
     def folder(self, run: int) -> str:
         """A run's files."""

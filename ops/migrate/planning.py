@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -25,12 +26,24 @@ def show(made: PlanReport, console: Console) -> None:
     _tables(made, console)
     _needs(made, console)
     _findings(made, console)
+    for reason in made.blocked_because:
+        console.print(Text(f"stop: {reason}", style="red"))
+    if not made.blocked:
+        console.print(Text(_verdict(made), style="green"))
+
+
+def _verdict(made: PlanReport) -> str:
     bad = sum(one.bad for one in made.tables)
-    if made.blocked:
-        for reason in made.blocked_because:
-            console.print(Text(f"stop: {reason}", style="red"))
-    else:
-        console.print(f"[green]nothing stops run {made.run}[/]{f'; {bad:,} rows would be quarantined' if bad else ''}", highlight=False)
+    return f"nothing stops run {made.run}" + (f"; {bad:,} rows would be quarantined" if bad else "")
+
+
+def newest(machine: Machine, run: int) -> str:
+    """When a run was last looked at before it moves, and what came of it: for whoever approves."""
+    made = machine.plan_report(run)
+    if made is None:
+        return f"run {run} has no plan report"
+    said = f"run {run} is stopped: {'; '.join(made.blocked_because)}" if made.blocked else _verdict(made)
+    return f"plan report of {datetime.fromtimestamp(made.at, UTC):%Y-%m-%d %H:%M} UTC: {said}"
 
 
 def _checks(made: PlanReport, console: Console) -> None:

@@ -93,6 +93,17 @@ def test_every_dlq_has_its_alarms(template: dict[str, Any]) -> None:
         assert {(name, "ApproximateNumberOfMessagesVisible"), (name, "ApproximateAgeOfOldestMessage")} <= watched, name
 
 
+def test_every_end_of_a_state_machine_but_success_has_an_alarm(template: dict[str, Any]) -> None:
+    """A run that nobody follows would fail for nobody."""
+    watched = {
+        (alarm["Properties"]["Dimensions"][0]["Value"]["Ref"], alarm["Properties"]["MetricName"])
+        for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["Namespace"] == "AWS/States" and alarm["Properties"]["AlarmActions"]
+    }
+    ends = ("ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted")
+    assert watched == {(name, end) for name in of_type(template, "AWS::Serverless::StateMachine") for end in ends}
+
+
 def test_queues_keep_messages_for_two_weeks_under_our_key(template: dict[str, Any]) -> None:
     for name, queue in of_type(template, "AWS::SQS::Queue").items():
         assert queue["Properties"]["MessageRetentionPeriod"] == TWO_WEEKS, name

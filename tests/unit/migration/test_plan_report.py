@@ -51,13 +51,13 @@ class Source:
             yield Orphan("77", MISSING)
 
 
-def planned(world: World, *checks: Check, limits: dict[str, tuple[int, int]] | None = None, run: int = 2) -> PlanReport:
+def planned(world: World, *checks: Check, limits: dict[str, tuple[int, int]] | None = None, run: int = 2, dry: bool = True) -> PlanReport:
     """A dry run of a run, by the steps of its state machine."""
     found = Preflight(migration="m", run=run, at=1.0, checks=list(checks), limits=LIMITS if limits is None else limits)
     world.files.put(f"migrations/m/run-{run}/preflight.json", found.model_dump_json().encode())
-    plan = world.plan.run("m", run, rows=100, dry=True)
+    plan = world.plan.run("m", run, rows=100, dry=dry)
     examine = Examine(load_mappings(), world.oms, world.files)
-    for ref in read_refs(world.files, plan):
+    for ref in (one for one in read_refs(world.files, plan) if not one.delta):
         assert examine.run(ref, FACTS).outcome == "done"
     assert Survey(load_mappings(), Source(), world.files, world.now).run("m", run).outcome == "done"
     Reports(load_mappings(), world.files, world.now).run("m", run)
@@ -101,6 +101,15 @@ def test_a_run_that_does_not_fit_into_the_org_is_stopped(world: World) -> None:
     assert made.blocked_because == ["DataStorageMB: the run needs 1, 1 of 10 are left"]
     assert not planned(world, limits={**LIMITS, "DailyApiRequests": (10, 1000)}).blocked, "calls come back: the run waits for them"
     assert not planned(world, limits={}).blocked, "what the org does not tell stops nothing"
+
+
+def test_what_the_last_run_looks_at_once_more_needs_no_room_again(world: World) -> None:
+    world.oms.put("patients", *patients(300))
+    for run in (1, 2, 3):
+        world.plan.run("m", run)
+    made = planned(world, limits={**LIMITS, "DataStorageMB": (1, 10)}, run=4, dry=False)
+    assert not made.blocked, made.blocked_because
+    assert not any(table.table == "patients" for table in made.tables)
 
 
 def test_what_blocks_is_told_with_how_to_mend_it(world: World) -> None:

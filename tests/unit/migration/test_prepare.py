@@ -99,9 +99,10 @@ def org() -> Org:
     return Org()
 
 
-def prepare(org: Org, world: World, certified: int = 0) -> Prepare:
-    staff = Staff(org)
-    return Prepare(load_mappings(), world.files, org, staff, staff, lambda: certified, "America/New_York", world.now)
+def prepare(org: Org, world: World, certified: int = 0, live: int = 0) -> Prepare:
+    """`certified`: of the migration that is prepared, and of the one that the live sync goes by."""
+    staff, runs = Staff(org), {"m": certified, "main": live}
+    return Prepare(load_mappings(), world.files, org, staff, staff, runs.__getitem__, "America/New_York", world.now)
 
 
 def test_run_one_matches_staff_and_writes_what_everything_refers_to(org: Org) -> None:
@@ -158,6 +159,13 @@ def test_runs_come_in_order(org: Org) -> None:
     assert [one.mend for one in made.checks if not one.ok] == ["run 2 comes first"]
     assert made.blocked
     assert not prepare(org, World(), certified=1).run("m", 3, dry=True).blocked, "one may look further ahead"
+
+
+def test_a_rehearsal_begins_with_its_own_run_one_and_writes_as_the_live_sync_does(org: Org) -> None:
+    world = World()
+    assert prepare(org, world, live=4).run("m", 2).blocked
+    assert not prepare(org, world, live=4).run("m", 1).blocked
+    assert read_facts(world.files, "m", 1).certified_run == 4, "whose columns are whose"
 
 
 def looks(made: Preflight) -> dict[str, tuple[bool, str]]:

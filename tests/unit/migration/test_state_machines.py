@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ops.migrate.machine import EXAMINES
+
 FOLDER = Path(__file__).resolve().parents[3] / "statemachines"
 NAMES = sorted(path.name for path in FOLDER.glob("migration*.asl.json"))
 type Machine = dict[str, Any]
@@ -52,10 +54,10 @@ def test_states_are_reachable_and_lead_to_states_that_exist(name: str) -> None:
 def test_functions_are_retried_with_jitter_and_their_crash_is_caught(name: str) -> None:
     for machine in machines(load(name)):
         for label, state in machine["States"].items():
-            if state["Type"] == "Task" and state["Resource"].startswith("${"):
+            if state["Type"] == "Task" and (state["Resource"].startswith("${") or "lambda:invoke" in state["Resource"]):
                 assert state["Retry"][0]["JitterStrategy"] == "FULL", label
                 assert state["Catch"][0]["ErrorEquals"] == ["States.ALL"], label
-                assert state["TimeoutSeconds"] <= 900, label
+                assert state["TimeoutSeconds"] <= 900 or "waitForTaskToken" in state["Resource"], label
 
 
 def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
@@ -75,12 +77,25 @@ def test_chunks_are_read_from_a_list_and_failures_judged_at_the_end() -> None:
         assert all(one["Result"] == {} for one in ends), "a child leaves nothing in the parent's history"
 
 
+def test_the_command_knows_the_dry_runs_chunks_by_their_label() -> None:
+    waves = load("migration_run.asl.json")["States"]["ExamineWaves"]["ItemProcessor"]["States"]
+    assert f"/{waves['ExamineChunks']['Label']}:" == EXAMINES
+
+
 def test_every_purpose_has_its_way() -> None:
     states = load("migration_run.asl.json")["States"]
 
     def way(purpose: str, **answers: object) -> list[str]:
         """The states that an execution passes if every step is done."""
-        told = {"$.purpose": purpose, "$.step.outcome": "done", "$.approve": False, "$.run": 2, "$.step.needs_sign_off": False, **answers}
+        told = {
+            "$.purpose": purpose,
+            "$.step.outcome": "done",
+            "$.approve": False,
+            "$.run": 2,
+            "$.step.needs_sign_off": False,
+            "$.step.begun": False,
+            **answers,
+        }
         passed, name = list[str](), load("migration_run.asl.json")["StartAt"]
         while True:
             state = states[name]
@@ -100,7 +115,22 @@ def test_every_purpose_has_its_way() -> None:
     assert migrate.index("Reopen") < migrate.index("LoadWaves") < migrate.index("VerifyWaves")
     look = states["VerifyWaves"]["ItemProcessor"]["States"]["VerifyChunks"]["ItemProcessor"]
     assert look["StartAt"] == "Changed", "what changed since the extract is compared as it is now"
+    assert migrate.index("Survey") < migrate.index("ExamineWaves") < migrate.index("Report") < migrate.index("NeedsApproval")
+    assert not {"Survey", "ExamineWaves", "Report"} & set(way("migrate", **{"$.step.begun": True})), "it has been looked at before it began"
+    assert way("migrate", **{"$.approve": True, "$.run": 4})[-1] == "Certified"
     assert "IsSigned" in way("migrate", **{"$.step.needs_sign_off": True})
+
+
+def test_a_dry_run_is_of_the_runs_own_waves() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["KeepPlan"]["Parameters"] == {"waves.$": "$.waves", "own_waves.$": "$.own_waves"}
+    assert (states["ExamineWaves"]["ItemsPath"], states["LoadWaves"]["ItemsPath"]) == ("$.plan.own_waves", "$.plan.waves")
+
+
+def test_what_a_plan_is_stopped_by_stops_a_run_before_anybody_is_asked() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["Report"]["Next"] == "ReportDecides"
+    assert states[states["ReportDecides"]["Default"]] == {"Type": "Fail", "Error": "PreflightBlocked", "CausePath": "$.step.reason"}
 
 
 def holds(choice: dict[str, Any], told: dict[str, object]) -> bool:
@@ -112,10 +142,19 @@ def holds(choice: dict[str, Any], told: dict[str, object]) -> bool:
     return told[choice["Variable"]] == wanted
 
 
+def test_waiting_for_the_live_writers_remembers_how_long_it_has_waited() -> None:
+    states = load("migration_run.asl.json")["States"]
+    assert states["Quiet"]["Result"] == {"wait_seconds": 0}
+    assert states["Quiet"]["Next"] == states["QuietWaits"]["Next"] == "IsQuiet"
+    assert states["IsQuiet"]["Parameters"]["waited.$"] == "$.step.wait_seconds"
+    assert states["Quiet"]["ResultPath"] == states["IsQuiet"]["ResultPath"] == "$.step"
+
+
 def test_approvals_wait_for_a_token_and_end() -> None:
     asks = [state for state in load("migration_run.asl.json")["States"].values() if "waitForTaskToken" in state.get("Resource", "")]
     assert len(asks) == 2
     assert all(state["TimeoutSeconds"] <= 7 * 86_400 and state["Catch"] for state in asks)
+    assert all(one["ErrorEquals"] == ["States.TaskFailed"] for state in asks for one in state["Retry"]), "a week without a word is no fault"
 
 
 def test_no_run_begins_after_one_that_failed() -> None:

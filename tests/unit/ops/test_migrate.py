@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 import click
@@ -13,7 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
-from omsync.migration.model import Certificate
+from omsync.migration.model import Certificate, Quarantined, TableResult
+from omsync.migration.report import PlanReport, TableReport
+from omsync.platform.errors import OmsyncError
 from ops.connections import Connections
 from ops.migrate import cli
 from ops.migrate.machine import Machine
@@ -30,9 +35,6 @@ class Exceptions:
 
     ExecutionDoesNotExist = _refusal("ExecutionDoesNotExist")
     ValidationException = _refusal("ValidationException")
-    TaskTimedOut = _refusal("TaskTimedOut")
-    TaskDoesNotExist = _refusal("TaskDoesNotExist")
-    InvalidToken = _refusal("InvalidToken")
     NoSuchKey = _refusal("NoSuchKey")
 
 
@@ -47,8 +49,12 @@ class Stack:
     stuck: bool = False  # nothing ends
     waits_for: list[str] = field(default_factory=list)
     paused: bool = False
-    tokens: list[str] = field(default_factory=list)
-    token_error: Any = None
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    map_runs: dict[str, dict[str, int]] = field(default_factory=dict)  # ARN -> items
+    s3_error: Any = None
+    approvals: list[tuple[str, str]] = field(default_factory=list)  # (run/gate, by whom)
+    limits: list[int | None] = field(default_factory=list)  # of the quarantine, as signed for
+    gone: bool = False  # who waited was stopped meanwhile
     exceptions: type[Exceptions] = Exceptions
 
     def client(self, service: str) -> Any:
@@ -71,8 +77,22 @@ class Stack:
         name = self._child(arn, run)
         self.executions[name] = {"executionArn": name, "status": "RUNNING", "run": run}
 
-    def list_executions(self, stateMachineArn: str, maxResults: int) -> dict[str, Any]:  # noqa: N803  (boto3's)
-        return {"executions": [one for one in self.executions.values() if ":execution:m:" in one["executionArn"]][:maxResults]}
+    def get_paginator(self, operation: str) -> Stack:
+        assert operation == "list_executions"
+        return self
+
+    def paginate(self, stateMachineArn: str, statusFilter: str = "") -> Iterator[dict[str, Any]]:  # noqa: N803  (boto3's)
+        found = [one for one in self.executions.values() if ":execution:m:" in one["executionArn"] and statusFilter in ("", one["status"])]
+        for page in batched(sorted(found, key=lambda one: one["startDate"], reverse=True), 3, strict=False):
+            yield {"executions": list(page)}
+
+    def list_map_runs(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
+        if executionArn not in self.executions:
+            raise self.exceptions.ExecutionDoesNotExist
+        return {"mapRuns": [{"mapRunArn": name} for name in self.map_runs]}
+
+    def describe_map_run(self, mapRunArn: str) -> dict[str, Any]:  # noqa: N803
+        return {"itemCounts": self.map_runs[mapRunArn]}
 
     def describe_execution(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
         if executionArn not in self.executions:
@@ -109,13 +129,10 @@ class Stack:
             raise self.exceptions.ExecutionDoesNotExist
         self.executions[executionArn]["status"] = "ABORTED"
 
-    def send_task_success(self, taskToken: str, output: str) -> None:  # noqa: N803
-        if self.token_error is not None:
-            raise self.token_error
-        self.tokens.append(taskToken)
-
     # ---------------------------------------------------------------------------------------------- files and the function
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if self.s3_error is not None:
+            raise self.s3_error
         if Key not in self.files:
             raise self.exceptions.NoSuchKey
         return {"Body": io.BytesIO(self.files[Key])}
@@ -135,11 +152,14 @@ class Stack:
             self.paused = more["paused"]
         if step == "approve":
             gate = f"{more['run']}/{more['gate']}"
-            token = f"token of {gate}" if gate in self.waits_for else None
+            waited = gate in self.waits_for
+            self.approvals.append((gate, more["by"]))
+            self.limits.append(more["up_to"])
             self.waits_for = [one for one in self.waits_for if one != gate]
-            return {"token": token}
+            return {"waited": waited and not self.gone}
         held_up = "paused by Ada" if self.paused else None
-        return {"certified_run": self.certified, "paused": self.paused, "held_up": held_up, "waits_for": self.waits_for, "tables": []}
+        told = {"certified_run": self.certified, "paused": self.paused, "held_up": held_up, "waits_for": self.waits_for}
+        return {**told, "tables": copy.deepcopy(self.tables)}
 
     @property
     def started(self) -> list[dict[str, Any]]:
@@ -207,6 +227,7 @@ def test_detached_it_returns_at_once(stack: Stack) -> None:
         (("start", "--name", "a b", "--yes"), "letters, digits, - and _"),
         (("start", "--chunk-rows", "1", "--yes"), "100<=x<=100000"),
         (("approve",), "nothing waits for an approval"),
+        (("approve", "--run", "1", "--gate", "start", "--up-to", "5"), "--up-to goes with --gate certificate"),
         (("resume",), "nothing was started yet"),
         (("stop",), "nothing is under way"),
     ],
@@ -225,6 +246,33 @@ def test_one_execution_at_a_time(stack: Stack) -> None:
     assert len(stack.started) == 1
 
 
+def test_others_however_many_hide_no_execution_of_ours(stack: Stack) -> None:
+    stack.stuck = True
+    run("start", "--run", "1", "--detach")
+    for number in range(30):
+        run("start", "--run", "1", "--detach", "--name", f"rehearsal-{number}")
+    done = CliRunner().invoke(cli, ("start", "--run", "1", "--detach"))
+    assert "under way already" in str(done.exception)
+    assert lines(run("status", "--json"))[0]["execution"] == "RUNNING"
+    run("stop")
+    assert [one["status"] for one in stack.executions.values()].count("ABORTED") == 2, "ours and its run, nobody else's"
+
+
+def test_a_file_that_may_not_be_read_is_told_in_a_line(stack: Stack) -> None:
+    """S3 says the same of a missing one to whoever may not list the bucket."""
+    stack.s3_error = _refusal("AccessDenied")()
+    done = CliRunner().invoke(cli, ("report", "--run", "1"))
+    assert isinstance(done.exception, OmsyncError), "one line and exit code 2: `ops.main`"
+    assert "migrations/main/run-1/certificate.json: AWS answers AccessDenied" in str(done.exception)
+
+
+def test_a_dry_run_tells_how_many_chunks_it_has_been_through(stack: Stack) -> None:
+    counts = {"succeeded": 2, "failed": 1, "total": 5}
+    stack.map_runs = {f"{PREFIX}:mapRun:r/Examine:1": counts, f"{PREFIX}:mapRun:r/Examine:2": counts, f"{PREFIX}:mapRun:r/other:3": counts}
+    stack.tables = [progress("products", chunks=7), progress("providers", chunks=3), progress("patients", chunks=90, wave="delta")]
+    assert "6/10 chunks" in run("plan", "--run", "1", code=1).output
+
+
 def test_stop_ends_the_execution_and_its_run_and_resume_goes_on(stack: Stack) -> None:
     stack.stuck = True
     run("start", "--all", "--detach")
@@ -238,12 +286,51 @@ def test_stop_ends_the_execution_and_its_run_and_resume_goes_on(stack: Stack) ->
 def test_what_waits_is_approved_by_name(stack: Stack) -> None:
     stack.waits_for = ["2/start"]
     assert "run 2: start approved by Ada" in run("approve", "--by", "Ada").output
-    assert stack.tokens == ["token of 2/start"]
+    assert stack.approvals == [("2/start", "Ada")]
     assert "nothing waits for it yet" in run("approve", "--run", "3", "--gate", "certificate", "--by", "Ada").output
 
 
+def table(name: str, quarantined: int) -> TableResult:
+    return TableResult(table=name, wave="1a", rows=quarantined, quarantined=quarantined, chunks=1)
+
+
+def test_who_signs_is_told_for_how_many_rows(stack: Stack) -> None:
+    stack.judge(1, certified=False, tables=[table("orders", 5230), table("patients", 2)])
+    stack.waits_for = ["1/certificate"]
+    assert "5,232 rows in quarantine (orders 5,230, patients 2)" in run("approve", "--by", "Ada").output
+    assert (
+        "run 2: certificate approved by Ada for up to 0 rows in quarantine"
+        in run("approve", "--run", "2", "--gate", "certificate", "--by", "Ada").output
+    )
+    assert (
+        "for up to 300 rows in quarantine" in run("approve", "--run", "1", "--gate", "certificate", "--up-to", "300", "--by", "Ada").output
+    )
+    assert stack.limits == [None, None, 300]
+
+
+def test_a_list_that_is_cut_says_so_and_the_report_saves_all_of_it(stack: Stack, tmp_path: Any) -> None:
+    rows = [Quarantined(table="orders", id=str(n), code="too_long", message="too long") for n in range(30)]
+    stack.judge(1, certified=True, tables=[table("orders", 5232)], quarantine=rows)
+    whole = b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
+    stack.files["migrations/main/run-1/certificate-quarantine.jsonl.gz"] = gzip.compress(whole)
+    stack.files["migrations/main/run-1/verification-mismatches.jsonl.gz"] = gzip.compress(b"")
+    assert "20 of 5,232 rows in quarantine" in run("report", "--run", "1", "--output", str(tmp_path)).output
+    assert (tmp_path / "certificate-run-1-quarantine.jsonl").read_bytes() == whole
+    assert not (tmp_path / "verification-run-1-mismatches.jsonl").exists(), "nothing is not worth a file"
+
+
+def test_who_approves_a_start_is_told_what_its_plan_said(stack: Stack) -> None:
+    stack.waits_for = ["2/start"]
+    assert "run 2 has no plan report" in run("approve", "--by", "Ada").output
+    planned = PlanReport(migration="main", run=2, at=1_795_996_800.0, tables=[TableReport(table="patients", wave="2a", rows=9, bad=4)])
+    stack.files["migrations/main/run-2/plan-report.json"] = planned.model_dump_json().encode()
+    stack.waits_for = ["2/start"]
+    said = run("approve", "--by", "Ada").output
+    assert "plan report of 2026-11-30 00:00 UTC: nothing stops run 2; 4 rows would be quarantined" in said
+
+
 def test_an_approval_for_somebody_who_is_gone_is_written_down(stack: Stack) -> None:
-    stack.waits_for, stack.token_error = ["1/start"], stack.exceptions.TaskTimedOut()
+    stack.waits_for, stack.gone = ["1/start"], True
     assert "nothing waits for it yet" in run("approve", "--by", "Ada").output
 
 
@@ -261,6 +348,22 @@ def test_watching_ends_with_the_run_and_its_outcome(stack: Stack) -> None:
     run("start", "--run", "1", "--detach")
     stack.stuck, stack.outcomes[1] = False, "StepCrashed"
     assert "StepCrashed: because" in run("status", "--watch", code=1).output
+
+
+def progress(table: str, **values: Any) -> dict[str, Any]:
+    """A table's line of `status`."""
+    names = ("planned", "extracted", "loaded", "verified", "quarantined", "different", "calls", "chunks", "done", "unexplained")
+    return {"table": table, "wave": "1a", "failures": [], **dict.fromkeys(names, 0), **values}
+
+
+def test_chunks_that_left_no_reason_are_told_once_the_run_was_judged(stack: Stack) -> None:
+    stack.tables, stack.stuck = [progress("products", chunks=4, done=2, unexplained=2)], True
+    run("start", "--run", "1", "--detach")
+    assert "crashed" not in run("status").output, "they may be at work"
+    stack.stuck, stack.outcomes[1] = False, "CertificateRefused"
+    run("status", "--watch", code=1)
+    assert "products: 2 chunks crashed and left no reason: see the functions' logs" in run("status").output
+    assert lines(run("status", "--json"))[0]["tables"][0]["failures"] == ["2 chunks crashed and left no reason: see the functions' logs"]
 
 
 def test_pause_and_resume(stack: Stack) -> None:
@@ -297,8 +400,9 @@ def test_a_person_at_the_keyboard_is_asked(stack: Stack, monkeypatch: pytest.Mon
     stack.waits_for = ["1/start"]
     done = CliRunner().invoke(cli, ["start", "--run", "1", "--by", "Ada"], input="y\n")
     assert done.exit_code == 0, done.output
+    assert "run 1 has no plan report" in done.output
     assert "run 1: approve the start?" in done.output
-    assert stack.tokens == ["token of 1/start"]
+    assert stack.approvals == [("1/start", "Ada")]
 
 
 def test_every_command_has_help(stack: Stack) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
 
     from omsync.sync.doors import Outbound
 
@@ -335,3 +336,21 @@ def _saved(answer: Item | OmsyncError) -> bool:
     if isinstance(answer, Stale):
         return False
     raise answer
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTokens:
+    """What executions wait with for a person."""
+
+    client: SFNClient
+
+    def release(self, token: str) -> bool:
+        """Let the execution go on; False: it waits no longer (stopped, timed out, or released before)."""
+        gone = self.client.exceptions
+        try:
+            self.client.send_task_success(taskToken=token, output="{}")
+        except (gone.TaskTimedOut, gone.TaskDoesNotExist, gone.InvalidToken):
+            return False
+        except (ClientError, BotoCoreError) as fault:
+            raise aws_fault(fault) from None
+        return True

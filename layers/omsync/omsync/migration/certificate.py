@@ -138,7 +138,7 @@ def _quarantine(made: Certificate) -> str:
         f'<td class="text">{escape(one.code)}: {escape(one.message)}</td></tr>'
         for one in made.quarantine
     )
-    return _section("Quarantine", ("table", "id", "field", "reason"), rows)
+    return _section("Quarantine", ("table", "id", "field", "reason"), rows, len(made.quarantine), made.quarantined_rows)
 
 
 def _mismatches(made: Certificate) -> str:
@@ -147,7 +147,7 @@ def _mismatches(made: Certificate) -> str:
         f'<td class="text">{escape(", ".join(one.fields))}</td></tr>'
         for one in made.mismatches
     )
-    return _section("Rows that differ", ("table", "id", "kind", "fields"), rows)
+    return _section("Rows that differ", ("table", "id", "kind", "fields"), rows, len(made.mismatches), made.differing_rows)
 
 
 def _hashes(made: Certificate) -> str:
@@ -156,8 +156,9 @@ def _hashes(made: Certificate) -> str:
     return f'<div class="hash">{section}<p class="soft">Certificate: <code>{made.sha256}</code></p></div>'
 
 
-def _section(title: str, names: Sequence[str], rows: str) -> str:
+def _section(title: str, names: Sequence[str], rows: str, shown: int = 0, of: int = 0) -> str:
     if not rows:
         return ""
     head = "".join(f'<th class="text">{name}</th>' for name in names)
-    return f'<h2>{title}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    cut = f'<p class="soft">{shown:,} of {of:,}; all: omsync migrate report --output DIR</p>' if shown < of else ""
+    return f'<h2>{title}</h2>{cut}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

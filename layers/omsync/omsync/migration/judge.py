@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Any
 
+from pydantic import BaseModel
+
 from omsync.mapping import Mappings
-from omsync.migration.files import read_lines
-from omsync.migration.model import Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult
+from omsync.migration.files import Lines, read_lines
+from omsync.migration.model import Approval, Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult, listed
 from omsync.migration.plan import DELTA, LAST_RUN, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Permanent
 
-#: rows named in a certificate; all are in the chunks' files
+#: rows named in a certificate; all are in the lists beside it
 NAMED = 1000
 
 
@@ -31,23 +34,26 @@ class Judge:
     version: str = ""
     now: Callable[[], float] = time.time
 
-    def run(self, migration: str, run: int, *, signed_by: str | None = None) -> Certificate:
-        """The certificate as things stand. Quarantined rows need `signed_by`."""
+    def run(self, migration: str, run: int, *, approval: Approval | None = None) -> Certificate:
+        """The certificate as things stand. Quarantined rows need an approval that covers them; all are listed beside the run."""
         plan = read_plan(self.files, migration, run)
         if plan is None or plan.dry:
             raise Permanent(f"run {run} was never started", code="migration.order")
-        made = Certificate(
-            migration=migration, run=run, at=self.now(), planned_at=plan.planned_at, signed_by=signed_by, version=self.version
-        )
-        self._add_up(plan, made)
+        made = Certificate(migration=migration, run=run, at=self.now(), planned_at=plan.planned_at, version=self.version)
+        with closing(Lines()) as quarantine, closing(Lines()) as mismatches:
+            self._add_up(plan, made, quarantine, mismatches)
+            quarantine.save(self.files, f"{plan.folder}/verification-quarantine.jsonl.gz")
+            mismatches.save(self.files, f"{plan.folder}/verification-mismatches.jsonl.gz")
         if run == LAST_RUN:
             made.delta_rows = sum(table.rows for table in made.tables if table.wave == DELTA)
-        made.refused_because = list(_objections(made))
+        if approval is not None and approval.covers(made.in_quarantine):
+            made.signed_by = approval.by
+        made.refused_because = _objections(made, approval)
         made.issued = not made.refused_because
         made.sha256 = hashlib.sha256(made.model_dump_json(exclude={"sha256", "certified"}).encode()).hexdigest()
         return made
 
-    def _add_up(self, plan: RunPlan, made: Certificate) -> None:
+    def _add_up(self, plan: RunPlan, made: Certificate, quarantine: Lines, mismatches: Lines) -> None:
         results = {one.table: TableResult(table=one.table, wave=one.wave) for one in plan.tables}
         digests = {one.table: hashlib.sha256() for one in plan.tables}
         refs = read_refs(self.files, plan)
@@ -59,7 +65,8 @@ class Judge:
             if "verify" in state.finished_at:
                 finished.append((state.finished_at["verify"], state.verified))
             spans.setdefault(ref.table, []).extend(state.finished_at.values())
-            self._name(state, made)
+            _name(self._in_quarantine(state), quarantine, made.quarantine, Quarantined)
+            _name(self._lines(state, "mismatches") if state.differing else (), mismatches, made.mismatches, Mismatch)
         for table, result in results.items():
             result.sha256 = digests[table].hexdigest()
             if times := spans.get(table):
@@ -71,16 +78,21 @@ class Judge:
             total += rows
             made.progress.append((round(at - plan.planned_at, 1), total))
 
-    def _name(self, state: ChunkState, made: Certificate) -> None:
-        def lines(what: str) -> Iterator[Any]:
-            return read_lines(self.files, f"{state.folder}/{what}.jsonl.gz")
+    def _in_quarantine(self, state: ChunkState) -> Iterator[Any]:
+        if state.in_quarantine:
+            released = set(self._lines(state, "released")) if state.released else set()
+            refused = chain(self._lines(state, "quarantine"), self._lines(state, "orphans") if state.orphaned else ())
+            yield from (line for line in refused if line["id"] not in released)
 
-        if state.in_quarantine and (room := NAMED - len(made.quarantine)) > 0:
-            released = set(lines("released")) if state.released else set()
-            refused = [*lines("quarantine"), *(lines("orphans") if state.orphaned else ())]
-            made.quarantine += [Quarantined.model_validate(line) for line in refused if line["id"] not in released][:room]
-        if state.differing and (room := NAMED - len(made.mismatches)) > 0:
-            made.mismatches += [Mismatch.model_validate(line) for line in islice(lines("mismatches"), room)]
+    def _lines(self, state: ChunkState, what: str) -> Iterator[Any]:
+        return read_lines(self.files, f"{state.folder}/{what}.jsonl.gz")
+
+
+def _name[T: BaseModel](rows: Iterable[Any], all_of_them: Lines, first: list[T], kind: type[T]) -> None:
+    for row in rows:
+        all_of_them.json(row)
+        if len(first) < NAMED:
+            first.append(kind.model_validate(row))
 
 
 def _add(result: TableResult, state: ChunkState) -> None:
@@ -98,7 +110,7 @@ def _add(result: TableResult, state: ChunkState) -> None:
     result.calls += state.calls
 
 
-def _objections(made: Certificate) -> list[str]:
+def _objections(made: Certificate, approval: Approval | None) -> list[str]:
     """Why it cannot be issued, in words."""
     found: list[str] = []
     for name in ("missing", "mismatched", "unknown"):
@@ -107,7 +119,7 @@ def _objections(made: Certificate) -> list[str]:
     if total := sum(one.open_chunks for one in made.tables):
         found.append(f"{total} chunks not verified")
     found += [f"{one.table}: rows do not add up" for one in made.tables if not one.open_chunks and not one.balanced]
-    quarantined = sum(one.quarantined for one in made.tables)
-    if quarantined and made.signed_by is None:
-        found.append(f"{quarantined} rows in quarantine need a named sign-off")
+    if (rows := made.in_quarantine) and made.signed_by is None:
+        signed = f": {approval}, these are {listed(rows)}" if approval is not None else ""
+        found.append(f"{sum(rows.values())} rows in quarantine need a named sign-off{signed}")
     return found

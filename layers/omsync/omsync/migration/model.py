@@ -7,11 +7,14 @@ Outcome     what a step answers: `done`, `wait` (call again in n seconds), `paus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 type Decision = Literal["done", "wait", "paused", "failed"]
+#: the migration whose certified runs the live sync goes by; one of another name is a rehearsal
+MAIN = "main"
 #: how often rows that a job left unprocessed, or that lost a lock, are sent again
 ATTEMPTS = 5
 
@@ -216,7 +219,7 @@ class OrgFacts(_Model):
     ids: dict[str, str]
     staff: list[str]
     time_zone: str
-    certified_run: int = 0
+    certified_run: int = 0  # as the live sync sees it
     audit_fields: bool = False
     dry: bool = False  # noted by a dry run, before staff were matched
 
@@ -273,6 +276,30 @@ class TableResult(_Model):
         return self.rows == parts
 
 
+class Approval(_Model):
+    """Who let a run go on. At a certificate also which rows of the quarantine were signed for."""
+
+    by: str
+    tables: dict[str, int] | None = None  # rows by table, as they were verified; None: signed in advance
+    up_to: int = 0  # in advance: so many rows at most
+
+    def covers(self, quarantined: Mapping[str, int]) -> bool:
+        """Were these signed for?"""
+        if self.tables is None:
+            return sum(quarantined.values()) <= self.up_to
+        return all(rows <= self.tables.get(table, 0) for table, rows in quarantined.items())
+
+    def __str__(self) -> str:
+        if self.tables is None:
+            return f"{self.by} signed for up to {self.up_to:,}"
+        return f"{self.by} signed for {sum(self.tables.values()):,}" + (f" ({listed(self.tables)})" if self.tables else "")
+
+
+def listed(rows: Mapping[str, int]) -> str:
+    """`orders 2, patients 3`."""
+    return ", ".join(f"{table} {count:,}" for table, count in sorted(rows.items()))
+
+
 class Certificate(_Model):
     """The proof of a run, or what is wanting. `issued` only with 0 missing, 0 mismatched, 0 unknown, every chunk verified, and quarantine signed for."""
 
@@ -291,3 +318,20 @@ class Certificate(_Model):
     delta_rows: int | None = None
     version: str = ""
     sha256: str = ""
+
+    @property
+    def in_quarantine(self) -> dict[str, int]:
+        """Rows by table."""
+        return {one.table: one.quarantined for one in self.tables if one.quarantined}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def quarantined_rows(self) -> int:
+        """All of them; `quarantine` names the first."""
+        return sum(self.in_quarantine.values())
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def differing_rows(self) -> int:
+        """All of them; `mismatches` names the first."""
+        return sum(one.missing + one.mismatched + one.unknown for one in self.tables)

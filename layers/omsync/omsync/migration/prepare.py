@@ -13,7 +13,7 @@ from itertools import batched
 from typing import Any, Protocol
 
 from omsync.mapping import Mappings, TableMapping, Target, org_ids, written
-from omsync.migration.model import Check, OrgFacts, Preflight
+from omsync.migration.model import MAIN, Check, OrgFacts, Preflight
 from omsync.migration.ports import Files
 from omsync.platform.errors import OmsyncError, Permanent
 from omsync.salesforce.automation import Automation
@@ -108,14 +108,19 @@ class Prepare:
     org: OrgPort
     oms: StaffRows
     matcher: Matcher
-    certified_run: Callable[[], int]
+    certified_run: Callable[[str], int]  # of a migration
     time_zone: str
     now: Callable[[], float] = time.time
 
     def run(self, migration: str, run: int, *, dry: bool = False) -> Preflight:
         """Look at everything; unless something blocks, write what the run refers to (a dry run doesn't) and note the org's facts."""
         limits = dict(self.org.limits())
-        checks = [*self._org_checks(run, dry=dry), *_limit_checks(limits), *self._automation_checks(run), *self._object_checks(run)]
+        checks = [
+            *self._org_checks(migration, run, dry=dry),
+            *_limit_checks(limits),
+            *self._automation_checks(run),
+            *self._object_checks(run),
+        ]
         found = Preflight(migration=migration, run=run, at=self.now(), checks=checks, limits=limits)
         self.files.put(f"migrations/{migration}/run-{run}/preflight.json", found.model_dump_json(indent=1).encode())
         if dry or not found.blocked:
@@ -133,7 +138,7 @@ class Prepare:
             ids=dict(self.org.facts()),
             staff=sorted(self.org.staff()),
             time_zone=self.time_zone,
-            certified_run=self.certified_run(),
+            certified_run=self.certified_run(MAIN),
             dry=dry,
         )
         self.files.put(name, facts.model_dump_json().encode())
@@ -162,7 +167,7 @@ class Prepare:
     def _tables(self, run: int) -> Iterable[TableMapping]:
         return [mapping for mapping in self.mappings if mapping.run == run and mapping.mode in ("mirrored", "shared")]
 
-    def _org_checks(self, run: int, *, dry: bool) -> Iterator[Check]:
+    def _org_checks(self, migration: str, run: int, *, dry: bool) -> Iterator[Check]:
         facts = self.org.facts()
         for target in self._targets(run):
             for name in sorted(org_ids(target)):
@@ -172,7 +177,7 @@ class Prepare:
             ok = currency == CURRENCY
             mend = "" if ok else f"set the load user's default currency to {CURRENCY} in Setup, Users"
             yield Check(name="currency", ok=ok, detail=f"new records are in {currency}", mend=mend)
-        certified = self.certified_run()
+        certified = self.certified_run(migration)
         yield Check(
             name="order of runs",
             ok=run <= certified + 1,

@@ -17,7 +17,7 @@ from omsync.mapping import Mappings
 from omsync.migration.examine import Examined
 from omsync.migration.findings import Finding, Findings
 from omsync.migration.model import Check, Outcome, Preflight, RunPlan, run_folder
-from omsync.migration.plan import read_plan, read_refs
+from omsync.migration.plan import DELTA, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.report_page import page
 from omsync.migration.storage import BATCH, Need, kilobytes, needs
@@ -94,9 +94,10 @@ class Reports:
         return made
 
     def _tables(self, plan: RunPlan) -> list[tuple[TableReport, Examined]]:
-        reports = {one.table: TableReport(table=one.table, wave=one.wave, chunks=one.chunks) for one in plan.tables}
+        """What is sent for the first time: the delta is there already."""
+        reports = {one.table: TableReport(table=one.table, wave=one.wave, chunks=one.chunks) for one in plan.tables if one.wave != DELTA}
         seen = {name: Examined() for name in reports}
-        for ref in read_refs(self.files, plan):
+        for ref in (one for one in read_refs(self.files, plan) if not one.delta):
             content = self.files.get(f"{ref.folder}/examined.json")
             if content is None:
                 reports[ref.table].unseen += 1

@@ -13,13 +13,13 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from omsync.migration.changes import Changes
-from omsync.migration.control import Control
+from omsync.migration.control import Control, Gate
 from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
 from omsync.migration.link import Link
 from omsync.migration.load import Load
 from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome
-from omsync.migration.plan import CHUNK_ROWS, Plan, read_plan, read_refs
+from omsync.migration.plan import CHUNK_ROWS, DELTA, Plan, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.prepare import Prepare
 from omsync.migration.report import Reports
@@ -27,7 +27,7 @@ from omsync.migration.states import Chunks
 from omsync.migration.survey import Survey
 from omsync.migration.verify import Verify
 from omsync.platform.errors import OmsyncError, Permanent, Retryable
-from omsync.platform.telemetry import logger
+from omsync.platform.telemetry import MetricUnit, logger, metrics
 
 #: seconds until a step that met a passing fault is tried again, spread so that five chunks don't come back together
 AGAIN = (10.0, 50.0)
@@ -47,9 +47,11 @@ class StepEvent(BaseModel):
     ref: ChunkRef | None = None
     chunk_rows: int = Field(default=CHUNK_ROWS, gt=0, le=100_000)
     purpose: Purpose = "migrate"
-    gate: Literal["start", "certificate"] = "start"
+    gate: Gate = "start"
     token: str = ""
+    waited: int = 0  # seconds that `quiet` waited last
     by: str = ""
+    up_to: int | None = Field(default=None, ge=0)
     paused: bool = False
 
     @property
@@ -120,6 +122,10 @@ def _answered(event: Mapping[str, Any], work: Callable[[StepEvent], Outcome | An
         answer = Outcome(outcome="failed", reason=str(fault))
         if chunks is not None and told.ref is not None:
             _note(chunks, told.ref, str(fault))
+    except Exception as crash:  # Step Functions calls again; what it says may hold values, what it is does not
+        if chunks is not None and told.ref is not None:
+            _note(chunks, told.ref, f"crashed: {type(crash).__name__}, see the log of the step {told.step}")
+        raise
     made = answer.model_dump() if isinstance(answer, Outcome) else answer
     if made.get("outcome") == "failed":
         logger.error("outcome", action=told.step, chunk=where, outcome="failed", reason=made.get("reason"))
@@ -148,7 +154,7 @@ def source_step(steps: SourceSteps, event: Mapping[str, Any]) -> Answer:
                 steps.plan.survivors(told.migration, told.run)
                 plan = steps.plan.run(told.migration, told.run, rows=told.chunk_rows, dry=told.purpose == "plan")
                 waves = [{"wave": wave, "bucket": steps.bucket, "key": plan.wave_file(wave)} for wave in plan.waves]
-                return {**Outcome().model_dump(), "waves": waves}
+                return {**Outcome().model_dump(), "waves": waves, "own_waves": [one for one in waves if one["wave"] != DELTA]}
             case "examine":
                 return steps.examine.run(told.chunk, steps.facts(told.chunk.migration, told.chunk.run))
             case "survey":
@@ -183,6 +189,11 @@ def verify_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
 
 def control_step(steps: OrgSteps, event: Mapping[str, Any]) -> Answer:
     """Steer."""
+    if event.get("step") == "ask":  # nobody reads an answer while a token waits, so a fault has to be a crash: then it is called again
+        told = StepEvent.model_validate(event)
+        if steps.control.ask(told.migration, told.run, told.gate, told.token):
+            metrics.add_metric(name="ApprovalsAsked", unit=MetricUnit.Count, value=1)
+        return Outcome().model_dump()
     return _answered(event, lambda told: _control(steps, told))
 
 
@@ -197,22 +208,20 @@ def _control(steps: OrgSteps, told: StepEvent) -> Outcome | Answer:
             blocked = found.blocked and told.purpose != "plan"  # a dry run goes on: its report tells everything at once
             return Outcome(outcome="failed" if blocked else "done", reason=wrong[:2000])
         case "reopen":
-            return control.reopen(migration, run, everything=told.purpose == "verify")
+            outcome = control.reopen(migration, run, everything=told.purpose == "verify")
+            return {**outcome.model_dump(), "begun": control.begun(migration, run)}
         case "report":
             return steps.reports.run(migration, run)
-        case "ask":
-            control.ask(migration, run, told.gate, told.token)
-            return Outcome()
         case "approved":
             by = control.approved(migration, run, told.gate)
             return Outcome(outcome="done" if by else "wait", reason=by or "")
         case "approve":
-            return {**Outcome().model_dump(), "token": control.approve(migration, run, told.gate, told.by)}
+            return {**Outcome().model_dump(), "waited": control.approve(migration, run, told.gate, told.by, up_to=told.up_to)}
         case "pause":
             control.pause(migration, paused=told.paused, by=told.by)
             return Outcome()
         case "quiet":
-            return control.quiet()
+            return control.quiet(told.waited)
         case "judge":
             made = control.judged(migration, run)
             unsigned = [reason for reason in made.refused_because if "sign-off" not in reason]
@@ -235,11 +244,11 @@ def status(steps: OrgSteps, migration: str, run: int) -> Answer:
     plan = read_plan(steps.files, migration, run)
     answer: Answer = {
         **Outcome().model_dump(),
-        "certified_run": control.certified(),
+        "certified_run": control.certified(migration),
         "paused": steering.paused,
         "held_up": _held_up(control, migration),
         "waits_for": sorted(steering.waits_for),
-        "approved": steering.approved,
+        "approved": {name: one.by for name, one in steering.approved.items()},
         "tables": [],
     }
     if plan is None:
@@ -274,4 +283,5 @@ def _progress(states: list[ChunkState]) -> Answer:
         "chunks": len(states),
         "done": len(reached["verified"]),
         "failures": sorted({state.failure for state in states if state.failure}),
+        "unexplained": sum(state.phase != "verified" and not state.failure for state in states),
     }

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from omsync.mapping import load_mappings
 from omsync.migration.absent import Absentees
-from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files
+from omsync.migration.adapters import DynamoStates, LedgerItems, LoadUser, Queues, S3Files, TaskTokens
 from omsync.migration.changes import Changes
 from omsync.migration.control import Control
 from omsync.migration.examine import Examine
@@ -236,6 +236,7 @@ class OrgSteps(_Common):
             cursors=self.cursors,
             live=self.live,
             usage=self.client.recent_usage,
+            release=TaskTokens(aws.state_machines()).release,
             api_reserve=self.told.api_reserve,
             backlog_limit=self.told.backlog_limit,
         )
@@ -252,7 +253,14 @@ class OrgSteps(_Common):
         matcher = StaffMatcher(partial(compiled, time_zone=self.told.org_time_zone), OrgUsers(self.client), oms)
         org = OrgAdapter(self.client, self._load_username, OWNER_NAME)
         return Prepare(
-            load_mappings(), self.files, org, oms, matcher, lambda: self.control.certified(), self.told.org_time_zone, now=time.time
+            load_mappings(),
+            self.files,
+            org,
+            oms,
+            matcher,
+            lambda name: self.control.certified(name),
+            self.told.org_time_zone,
+            now=time.time,
         )
 
 
