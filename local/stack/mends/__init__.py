@@ -5,7 +5,7 @@ Each module mends one service and says, per mend, what AWS does. Nothing here is
 
 from __future__ import annotations
 
-from local.stack.mends import cloudformation, dynamodb, eventbridge, ses, sqs, workers
+from local.stack.mends import cloudformation, dynamodb, eventbridge, ses, sqs, stepfunctions, workers
 
 
 def install() -> None:
@@ -14,5 +14,6 @@ def install() -> None:
     dynamodb.install()
     eventbridge.install()
     ses.install()
+    stepfunctions.install()
     cloudformation.install()
     workers.install()
