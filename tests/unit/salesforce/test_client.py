@@ -313,13 +313,13 @@ def test_a_result_field_may_span_lines_and_be_as_long_as_salesforce_allows(conne
     assert list(bulk.results(client, "750x", "successfulResults", "Body__c", "sf__Id")) == [("one\ntwo", "a01"), (text, "a02")]
 
 
-@pytest.mark.parametrize("body", ["", '"sf__Id","sf__Error"\n'])
+@pytest.mark.parametrize("body", ["", '"sf__Id","sf__Error"\n', '"sf__Id"\n'], ids=["nothing", "no rows", "never uploaded"])
 def test_a_result_set_may_be_empty(connect: Any, body: str) -> None:
     client, _ = connect(Answer(body=body))
     assert list(bulk.results(client, "750x", "failedResults", "sf__Id", "sf__Error")) == []
 
 
-@pytest.mark.parametrize("body", ['"sf__Id","sf__Er', '"sf__Id","sf__Error"\n"a01"'])
+@pytest.mark.parametrize("body", ['"sf__Id","sf__Er"\n"a01","x"', '"sf__Id","sf__Error"\n"a01"'])
 def test_a_result_set_that_was_cut_short_is_asked_for_again(connect: Any, body: str) -> None:
     client, _ = connect(Answer(body=body))
     with pytest.raises(Retryable):

@@ -119,10 +119,12 @@ def results(client: SalesforceClient, job_id: str, kind: ResultKind, *columns: s
         "GET", f"jobs/ingest/{job_id}/{kind}/", repeatable=True, headers={"Accept": "text/csv"}, stream=True, timeout=TRANSFER_TIMEOUT
     )
     names, rows = _table(response)
-    if names and not set(columns) <= set(names):
+    if set(columns) <= set(names):
+        return map(itemgetter(*map(names.index, columns)), rows)
+    if next(rows, None) is not None:  # of a job that was aborted before its upload nobody knows the columns, and there are no rows
         response.close()
         raise Retryable(f"results without {', '.join(columns)}", code="salesforce.bulk.cut_short")
-    return map(itemgetter(*map(names.index, columns)), rows) if names else map(tuple, rows)
+    return iter(())
 
 
 def create_query(client: SalesforceClient, soql: str, *, deleted: bool = False) -> Job:
