@@ -12,8 +12,7 @@ from local.demo import requirements
 from local.demo.children import Children
 from local.demo.journal import MigratedRun, MigratedTable, PromiseBroken
 from local.demo.stage import Stage
-from omsync.migration.model import Certificate, TableResult
-from omsync.migration.plan import DELTA
+from omsync.migration.model import DELTA, Certificate, TableResult
 from ops.connections import Connections
 from ops.migrate.machine import Machine
 

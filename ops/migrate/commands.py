@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from omsync.migration.model import MAIN, Certificate, listed
+from omsync.migration.model import DELTA, MAIN, Certificate, listed
 from ops.connections import Connections, with_connections
 from ops.migrate import planning
 from ops.migrate.follow import follow
@@ -236,6 +236,8 @@ def _print_status(run: int, running: str, found: Mapping[str, Any], waits: Seque
         console.print(f"[yellow]{reason}", highlight=False)
     table = Table("table", "wave", "rows", "extracted", "loaded", "verified", "quarantined", "not in step", "API calls", "chunks")
     for one in found["tables"]:
+        if one["wave"] == DELTA and not (one["extracted"] or one["different"] or one["failures"]):  # nothing changed there
+            continue
         figures = (f"{one[key]:,}" for key in ("planned", "extracted", "loaded", "verified", "quarantined", "different", "calls"))
         table.add_row(one["table"], one["wave"], *figures, f"{one['done']}/{one['chunks']}")
         for failure in one["failures"]:
@@ -405,9 +407,9 @@ def _print_certificate(made: Certificate) -> None:
         "rows/s",
     )
     table = Table(*names, title=f"Run {made.run}: {said}")
-    for one in made.tables:
+    for one in (table for table in made.tables if table.told):
         figures: list[Any] = [one.rows, one.verified, sum(one.not_sent.values()), one.quarantined, one.missing, one.mismatched, one.unknown]
-        table.add_row(one.table, *(f"{value:,}" for value in [*figures, one.handed, one.calls]), f"{one.rate:,.0f}")
+        table.add_row(one.title, *(f"{value:,}" for value in [*figures, one.handed, one.calls]), f"{one.rate:,.0f}")
     console.print(table)
     for row in made.quarantine[:SHOWN]:
         console.print(f"  quarantined {row.table}/{row.id} {row.field or ''}: {row.message}", style="yellow", highlight=False)

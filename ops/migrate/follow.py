@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from omsync.migration.plan import DELTA
+from omsync.migration.model import DELTA
 from omsync.platform.errors import OmsyncError
 from ops.migrate.machine import Execution, Gate, Machine
 
@@ -119,6 +119,8 @@ def _show(bars: Progress, known: dict[str, TaskID], run: int, status: dict[str, 
     for one in status["tables"]:
         name = f"{run} {one['table']}"
         total = max(one["planned"], one["extracted"])
+        if one["wave"] == DELTA and not total:  # nothing changed there
+            continue
         if name not in known:
             known[name] = bars.add_task(name, total=total * 2, rows="", rate="", note="")
         loaded, verified = min(one["loaded"], total), min(one["verified"], total)

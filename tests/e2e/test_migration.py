@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from local.stack.deploy import outputs
 from local.stack.home import Home
 from omsync.mapping import load_mappings
-from omsync.migration.plan import DELTA
+from omsync.migration.model import DELTA
 from ops.connections import Connections
 from ops.migrate.machine import Machine
 from tests.e2e.conftest import Stack, omsync, own_home

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from omsync.migration.model import Certificate, TableResult
+from omsync.migration.model import DELTA, Certificate, TableResult
 
 STYLE = """
 :root{--ink:#1b2430;--soft:#5c6b7a;--line:#d9e0e7;--good:#1a7f4b;--bad:#b3261e;--bar:#2f6fb2;--paper:#fff;--band:#f5f7fa}
@@ -39,11 +39,11 @@ def page(made: Certificate) -> str:
         f'<p class="verdict {verdict}">{escape(said)}</p>',
         f'<p class="soft">{_time(made.at)} UTC, omsync {escape(made.version or "-")}, planned {_time(made.planned_at)}'
         f"{f', signed by {escape(made.signed_by)}' if made.signed_by else ''}</p>",
-        _tables(made.tables),
+        _tables([table for table in made.tables if table.told]),
         "<h2>Rows verified over time</h2>",
         _curve(made.progress),
         "<h2>Rows per second, planning to verified</h2>",
-        _bars(made.tables),
+        _bars([table for table in made.tables if table.told]),
         _not_sent(made.tables),
         _quarantine(made),
         _mismatches(made),
@@ -73,7 +73,7 @@ def _tables(tables: Sequence[TableResult]) -> str:
         "seconds",
     )
     head = "".join(f"<th>{name}</th>" for name in names)
-    rows = [(t.table, *_numbers(t), f"{t.seconds:,.1f}") for t in tables]
+    rows = [(t.title, *_numbers(t), f"{t.seconds:,.1f}") for t in tables]
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
     sums = [sum(column) for column in zip(*(_numbers(t) for t in tables), strict=True)] if tables else []
     foot = "<tr><td>all</td>" + "".join(f"<td>{value:,}</td>" for value in sums) + "<td></td></tr>"
@@ -118,7 +118,7 @@ def _bars(tables: Sequence[TableResult]) -> str:
         return '<p class="soft">nothing yet</p>'
     most = max(max(table.rate for table in shown), 0.1)
     bars = "".join(
-        f'<dt>{escape(table.table)}</dt><dd><i style="width:{table.rate / most * 80:.1f}%"></i>{table.rate:,.0f}</dd>' for table in shown
+        f'<dt>{escape(table.title)}</dt><dd><i style="width:{table.rate / most * 80:.1f}%"></i>{table.rate:,.0f}</dd>' for table in shown
     )
     return f"<dl>{bars}</dl>"
 
@@ -151,7 +151,9 @@ def _mismatches(made: Certificate) -> str:
 
 
 def _hashes(made: Certificate) -> str:
-    rows = "".join(f'<tr><td>{escape(one.table)}</td><td class="text"><code>{one.sha256}</code></td></tr>' for one in made.tables)
+    rows = "".join(
+        f'<tr><td>{escape(one.table)}</td><td class="text"><code>{one.sha256}</code></td></tr>' for one in made.tables if one.wave != DELTA
+    )
     section = _section("SHA-256 over the manifests", ("table", "hash"), rows)
     return f'<div class="hash">{section}<p class="soft">Certificate: <code>{made.sha256}</code></p></div>'
 

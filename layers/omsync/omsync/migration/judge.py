@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from omsync.mapping import Mappings
 from omsync.migration.files import Lines, read_lines
-from omsync.migration.model import Approval, Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult, listed
-from omsync.migration.plan import DELTA, LAST_RUN, read_plan, read_refs
+from omsync.migration.model import DELTA, Approval, Certificate, ChunkState, Mismatch, Quarantined, RunPlan, TableResult, listed
+from omsync.migration.plan import LAST_RUN, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.states import Chunks
 from omsync.platform.errors import Permanent

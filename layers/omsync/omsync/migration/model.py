@@ -17,6 +17,8 @@ type Decision = Literal["done", "wait", "paused", "failed"]
 MAIN = "main"
 #: how often rows that a job left unprocessed, or that lost a lock, are sent again
 ATTEMPTS = 5
+#: the wave of what changed since the runs before
+DELTA = "delta"
 
 
 class _Model(BaseModel):
@@ -268,6 +270,16 @@ class TableResult(_Model):
     seconds: float = 0.0
     rate: float = 0.0
     sha256: str = ""  # over the manifests
+
+    @property
+    def title(self) -> str:
+        """Its name; of what an earlier run has migrated, that these are the rows that changed."""
+        return f"{self.table}, changed since" if self.wave == DELTA else self.table
+
+    @property
+    def told(self) -> bool:
+        """Is there something to say? Of an earlier run's table mostly not."""
+        return self.wave != DELTA or self.rows > 0 or self.open_chunks > 0
 
     @property
     def balanced(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from omsync.mapping import Mappings
-from omsync.migration.model import ChunkRef, RunPlan, TablePlan
+from omsync.migration.model import DELTA, ChunkRef, RunPlan, TablePlan
 from omsync.migration.ports import Files, Source, States
 from omsync.platform.errors import Permanent
 
@@ -19,8 +19,6 @@ CHUNK_ROWS = 10_000
 #: chunks at work at once (`MaxConcurrency` of the state machine)
 WORKERS = 5
 LAST_RUN = 4
-#: the wave of what changed since the runs before
-DELTA = "delta"
 
 
 def chunks_of(migration: str, run: int, table: str, bounds: Iterable[str]) -> Iterator[ChunkRef]:

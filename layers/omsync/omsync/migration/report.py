@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from omsync.mapping import Mappings
 from omsync.migration.examine import Examined
 from omsync.migration.findings import Finding, Findings
-from omsync.migration.model import Check, Outcome, Preflight, RunPlan, run_folder
-from omsync.migration.plan import DELTA, read_plan, read_refs
+from omsync.migration.model import DELTA, Check, Outcome, Preflight, RunPlan, run_folder
+from omsync.migration.plan import read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.report_page import page
 from omsync.migration.storage import BATCH, Need, kilobytes, needs

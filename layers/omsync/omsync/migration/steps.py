@@ -18,8 +18,8 @@ from omsync.migration.examine import Examine
 from omsync.migration.extract import Extract
 from omsync.migration.link import Link
 from omsync.migration.load import Load
-from omsync.migration.model import ChunkRef, ChunkState, OrgFacts, Outcome
-from omsync.migration.plan import CHUNK_ROWS, DELTA, Plan, read_plan, read_refs
+from omsync.migration.model import DELTA, ChunkRef, ChunkState, OrgFacts, Outcome
+from omsync.migration.plan import CHUNK_ROWS, Plan, read_plan, read_refs
 from omsync.migration.ports import Files
 from omsync.migration.prepare import Prepare
 from omsync.migration.report import Reports
