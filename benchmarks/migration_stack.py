@@ -239,7 +239,7 @@ class Bench:
         """A table's chunks of so many rows."""
         from omsync.migration.plan import read_refs
 
-        plan = self.source.plan.run(name, self.mappings[table].run, rows=rows)
+        plan = self.source.plan.run(name, self.mappings[table].run, rows=rows, dry=True)  # of one run alone: without a delta
         return [ref for ref in read_refs(self.source.files, plan) if ref.table == table]
 
     def load(self, *tables: str) -> None:
