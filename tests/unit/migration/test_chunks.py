@@ -81,7 +81,7 @@ def refusing(code: str, *numbers: int) -> Callable[[Mapping[str, str]], OmsyncEr
 
 
 @pytest.mark.parametrize(
-    "code", ["STORAGE_LIMIT_EXCEEDED", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_FIELD", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+    "code", ["STORAGE_LIMIT_EXCEEDED", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_FIELD_FOR_INSERT_UPDATE", "INVALID_TYPE"]
 )
 def test_what_the_org_refuses_is_sent_again_once_it_is_mended(world: World, code: str) -> None:
     world.oms.put("patient_allergies", *allergies(5))
@@ -95,6 +95,18 @@ def test_what_the_org_refuses_is_sent_again_once_it_is_mended(world: World, code
     assert world.whole(REF).outcome == "done"
     assert [len(job.rows) for job in world.org.jobs.values()] == [5, 2]
     assert (world.chunks.read(REF).verified, world.live.asked) == (5, [])
+
+
+@pytest.mark.parametrize("code", ["INVALID_FIELD", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER"])
+def test_what_one_row_may_meet_by_itself_stops_none_of_its_neighbours(world: World, code: str) -> None:
+    """Its parent is there twice; a trigger of others fails at it. Looked at again, it is asked for again."""
+    world.oms.put("patient_allergies", *allergies(5))
+    world.org.refuse = refusing(code, 2)
+    assert world.whole(REF).outcome == "done"
+    state = world.chunks.read(REF)
+    assert (state.verified, state.quarantined) == (4, 1)
+    (one,) = read_lines(world.files, f"{state.folder}/quarantine.jsonl.gz")
+    assert (one["code"], one["refused"]) == (code, True)
 
 
 def test_a_rows_own_faults_are_quarantined_beside_the_orgs(world: World) -> None:

@@ -43,7 +43,7 @@ REST_ROWS, REST_SIZE = 200, 3_000_000
 #: seconds a step goes on making calls: well within a Lambda's fifteen minutes
 STEP_SECONDS = 300.0
 #: refusals that are the org's, whatever the row: the chunk fails, and a resumed migration sends it again; quarantine would keep out all that
-#: belongs to it, too
+#: belongs to it, too. A code that one row may get by itself (a trigger's exception, a parent that is there twice) is none of them
 ORG_FAULTS = frozenset(
     {
         "STORAGE_LIMIT_EXCEEDED",
@@ -51,13 +51,9 @@ ORG_FAULTS = frozenset(
         "LIMIT_EXCEEDED",
         "INSUFFICIENT_ACCESS",
         "INSUFFICIENT_ACCESS_OR_READONLY",
-        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
         "INVALID_TYPE",  # no such object for the load user
         "NOT_FOUND",
-        "INVALID_FIELD",  # no such field
         "INVALID_FIELD_FOR_INSERT_UPDATE",  # it may only be read
-        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",  # an exception in somebody's trigger
-        "CANNOT_EXECUTE_FLOW_TRIGGER",
     }
 )
 #: and any other code that so many of the rows get: bad data is a few rows in a hundred, everybody's fault is a rule or trigger of others.
