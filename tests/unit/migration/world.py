@@ -321,9 +321,6 @@ class Oms:
             if (ref.after is None or str(row[key]) > ref.after) and (ref.upto is None or str(row[key]) <= ref.upto)
         ]
 
-    def xmin(self) -> str:
-        return "1"
-
     def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
         """As if a put were a transaction: those after the snapshot."""
         yield from (

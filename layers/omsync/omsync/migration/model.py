@@ -194,7 +194,6 @@ class RunPlan(_Model):
     migration: str
     run: int
     chunk_rows: int
-    xmin: str  # the source's oldest running transaction when the run was planned
     planned_at: float
     dry: bool = False  # made by a dry run; a run that is meant makes its own
     tables: list[TablePlan]

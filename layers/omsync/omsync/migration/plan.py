@@ -51,7 +51,7 @@ class Plan:
         tables = [mapping for mapping in self.mappings if mapping.run == run]
         if not tables:
             raise Permanent(f"no run {run}: there are {sorted({mapping.run for mapping in self.mappings})}", code="migration.run")
-        xmin, planned, refs = self.source.xmin(), [], dict[str, list[ChunkRef]]()
+        planned, refs = [], dict[str, list[ChunkRef]]()
         for mapping in tables:
             count = self.source.count(mapping)
             chunks = list(chunks_of(migration, run, mapping.table, self.source.bounds(mapping, size_of(count, rows))))
@@ -66,7 +66,6 @@ class Plan:
             migration=migration,
             run=run,
             chunk_rows=rows,
-            xmin=xmin,
             planned_at=self.now(),
             dry=dry,
             tables=planned,

@@ -63,10 +63,6 @@ class Source(Protocol):
         """(snapshot, rows sorted by parent) of a chunk, streamed from one snapshot."""
         ...
 
-    def xmin(self) -> str:
-        """The oldest transaction still running."""
-        ...
-
     def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
         """(id, version) of a chunk's rows, new ones too, that were changed by the transactions from `since` on."""
         ...

@@ -132,12 +132,6 @@ class PostgresSource:
         on = sql.SQL(" AND ").join(conditions)
         return sql.SQL("LEFT JOIN {table} AS {alias} ON {on}").format(table=sql.Identifier(embedded.table), alias=alias, on=on)
 
-    def xmin(self) -> str:
-        """The oldest transaction still running."""
-        with self.connection() as connection:
-            found = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
-            return str(found[0]) if found else "0"
-
     def changed(self, mapping: TableMapping, ref: ChunkRef, since: str) -> Iterator[tuple[str, int]]:
         """By the index (change_xid, id)."""
         statement = sql.SQL(
